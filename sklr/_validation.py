@@ -1,0 +1,224 @@
+"""The few checkers of parameters, and the one form of message that they raise.
+
+Every message reads "The 'NAME' parameter of OWNER must REQUIREMENT. Got VALUE instead.", so that a
+user who has met one knows how to read them all. A value of the wrong type is a TypeError, a value
+of the right type that is out of range a ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Collection, Sequence
+
+Bound = float | tuple[str, float]
+"""A limit, or the (name, value) of another parameter that sets it."""
+
+
+class ParameterError(Exception):
+    """A parameter that cannot be: its text says parameter, owner, requirement and received value.
+
+    Parameters
+    ----------
+    owner : object or str
+        Whose parameter it is: a name, or an object whose class gives the name.
+    name : str
+        The parameter.
+    requirement : str
+        What it must do, and the remedy where there is one: "be greater than base_lr=0.1".
+    value : object
+        What was received.
+    """
+
+    def __init__(self, owner: object, name: str, requirement: str, value: object) -> None:
+        owner_name = owner if isinstance(owner, str) else type(owner).__name__
+        # The arguments are what pickle needs to build the error anew in another process.
+        super().__init__(owner_name, name, requirement, value)
+        self.name = name
+        self.requirement = requirement
+        self.value = value
+
+    def __str__(self) -> str:
+        owner, name, requirement, value = self.args
+        return f"The {name!r} parameter of {owner} must {requirement}. Got {value!r} instead."
+
+
+class ParameterTypeError(ParameterError, TypeError):
+    """A parameter of the wrong type."""
+
+
+class ParameterValueError(ParameterError, ValueError):
+    """A parameter of the right type that is out of range."""
+
+
+def check_number(
+    owner: object,
+    name: str,
+    value: object,
+    *,
+    above: Bound | None = None,
+    at_least: Bound | None = None,
+    below: Bound | None = None,
+    at_most: Bound | None = None,
+) -> float:
+    """Check that a value is a finite real number within bounds.
+
+    Parameters
+    ----------
+    owner : object or str
+        Whose parameter it is: a name, or an object whose class gives the name.
+    name : str
+        The parameter.
+    value : object
+        What was received.
+    above, at_least, below, at_most : float or (str, float), default=None
+        The bounds; a pair names the parameter that sets the bound.
+
+    Returns
+    -------
+    float
+        The value as a plain float, whatever numeric type it came in.
+
+    Raises
+    ------
+    TypeError
+        If the value is no real number (a bool is none).
+    ValueError
+        If it is NaN, infinite or out of bounds.
+    """
+    requirement = "be a finite number"
+    limits = _describe_bounds(above, at_least, below, at_most)
+    if limits:
+        requirement += " " + limits
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ParameterTypeError(owner, name, requirement, value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ParameterValueError(owner, name, requirement, value)
+    if not _within(number, above, at_least, below, at_most):
+        raise ParameterValueError(owner, name, "be " + limits, value)
+    return number
+
+
+def check_integer(
+    owner: object,
+    name: str,
+    value: object,
+    *,
+    at_least: Bound | None = None,
+    at_most: Bound | None = None,
+) -> int:
+    """Check that a value is an integer within bounds and give it as an int.
+
+    Raises
+    ------
+    TypeError
+        If the value is no integer (a bool is none, nor is 3.0).
+    ValueError
+        If it is out of bounds.
+    """
+    limits = _describe_bounds(None, at_least, None, at_most)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        requirement = f"be an integer {limits}".rstrip()
+        raise ParameterTypeError(owner, name, requirement, value)
+    if not _within(int(value), None, at_least, None, at_most):
+        raise ParameterValueError(owner, name, "be " + limits, value)
+    return int(value)
+
+
+def check_option(owner: object, name: str, value: object, options: Collection[str]) -> str:
+    """Check that a value is one of a few words.
+
+    Raises
+    ------
+    TypeError
+        If the value is no string.
+    ValueError
+        If it is another word.
+    """
+    requirement = "be one of " + ", ".join(repr(option) for option in options)
+    if not isinstance(value, str):
+        raise ParameterTypeError(owner, name, requirement, value)
+    if value not in options:
+        raise ParameterValueError(owner, name, requirement, value)
+    return value
+
+
+def check_increasing(
+    owner: object, name: str, value: object, *, above: float = 0
+) -> tuple[float, ...]:
+    """Check that a value is a sequence of strictly increasing finite numbers.
+
+    Parameters
+    ----------
+    owner : object or str
+        Whose parameter it is: a name, or an object whose class gives the name.
+    name : str
+        The parameter.
+    value : object
+        What was received.
+    above : float, default=0
+        What the first number must be greater than.
+
+    Raises
+    ------
+    TypeError
+        If the value is no sequence of real numbers.
+    ValueError
+        If it is empty, not strictly increasing, or holds a number that is not finite or not above
+        the bound.
+    """
+    requirement = f"be a sequence of strictly increasing numbers greater than {above:g}"
+    is_sequence = isinstance(value, Sequence) or hasattr(value, "tolist")
+    if isinstance(value, str | bytes) or not is_sequence:
+        raise ParameterTypeError(owner, name, requirement, value)
+    items = list(value)
+    if any(isinstance(v, bool) or not isinstance(v, numbers.Real) for v in items):
+        raise ParameterTypeError(owner, name, requirement, value)
+    numbers_ = tuple(float(v) for v in items)
+    ascending = all(a < b for a, b in zip((above, *numbers_), numbers_, strict=False))
+    if not numbers_ or not ascending or not math.isfinite(numbers_[-1]):
+        raise ParameterValueError(owner, name, requirement, value)
+    return numbers_
+
+
+def _within(
+    number: float,
+    above: Bound | None,
+    at_least: Bound | None,
+    below: Bound | None,
+    at_most: Bound | None,
+) -> bool:
+    return (
+        (above is None or number > _limit(above))
+        and (at_least is None or number >= _limit(at_least))
+        and (below is None or number < _limit(below))
+        and (at_most is None or number <= _limit(at_most))
+    )
+
+
+def _limit(bound: Bound) -> float:
+    return bound[1] if isinstance(bound, tuple) else bound
+
+
+def _describe_bounds(
+    above: Bound | None, at_least: Bound | None, below: Bound | None, at_most: Bound | None
+) -> str:
+    words = [
+        f"{relation} {_describe(bound)}"
+        for relation, bound in (
+            ("greater than", above),
+            ("at least", at_least),
+            ("less than", below),
+            ("at most", at_most),
+        )
+        if bound is not None
+    ]
+    return " and ".join(words)
+
+
+def _describe(bound: Bound) -> str:
+    if isinstance(bound, tuple):
+        name, value = bound
+        return f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+    return f"{bound:g}"

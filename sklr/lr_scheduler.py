@@ -1,0 +1,118 @@
+"""Any schedule as a torch scheduler, for people with plain training loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from sklr._param_groups import Groups, initial_ratios, rate_writer
+from sklr._validation import ParameterTypeError, ParameterValueError
+from sklr.schedules import BaseSchedule
+
+
+class ScheduleLR(LRScheduler):
+    """A schedule of `sklr.schedules` as a `torch.optim.lr_scheduler.LRScheduler`.
+
+    The rate is the schedule's, a pure function of the step; groups with an initial rate of their
+    own keep their proportion to the optimizer's. Unlike torch's schedulers it holds no running
+    state that could drift, leaves momentum alone, and loading a state sets the rate.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Its rates are written when the scheduler is made and at each `step`.
+    schedule : schedule
+        A value of `sklr.schedules`.
+    last_epoch : int, default=-1
+        Index of the last step done, as in torch; -1 begins anew.
+
+    Raises
+    ------
+    TypeError
+        If `optimizer` is no optimizer or `schedule` no schedule.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklr.lr_scheduler import ScheduleLR
+    >>> from sklr.schedules import Triangular
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    >>> scheduler = ScheduleLR(optimizer, Triangular(base_lr=0.1, max_lr=1.0, step_size=2))
+    >>> for step in range(2):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    >>> optimizer.param_groups[0]["lr"]
+    1.0
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: BaseSchedule, last_epoch: int = -1) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ParameterTypeError(self, "optimizer", "be a torch Optimizer", optimizer)
+        if not isinstance(schedule, BaseSchedule):
+            requirement = "be a schedule of sklr.schedules"
+            raise ParameterTypeError(self, "schedule", requirement, schedule)
+        self.schedule = schedule
+        self._ratios = initial_ratios(optimizer.param_groups, float(optimizer.defaults["lr"]))
+        self._groups: Groups | None = None
+        if last_epoch != -1:
+            # torch insists on this key when resuming; nothing here depends on it.
+            for group in optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self) -> list[Any]:
+        """Give the rates of the current step, one a group."""
+        rate = self.schedule(max(self.last_epoch, 0))
+        return [rate * ratio for ratio in self._ratios]
+
+    def get_last_lr(self) -> list[Any]:
+        """Give the rates that were written last, one a group."""
+        return [self._rate * ratio for ratio in self._ratios]
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self._apply()
+
+    def _apply(self) -> None:
+        groups = self.optimizer.param_groups
+        # Loading its state gives the optimizer new groups.
+        if groups is not self._groups:
+            self._groups = groups
+            self._write = rate_writer(groups, self._ratios)
+        self._rate = self.schedule(self.last_epoch)
+        self._write(self._rate)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_write"} | {
+            "_groups": None
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the state: the step and the schedule that it belongs to, plain Python objects."""
+        return {"step": self.last_epoch, "schedule": repr(self.schedule)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to the step of a saved state, and set the optimizer's rates for it.
+
+        Parameters
+        ----------
+        state_dict : dict
+            What `state_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If the state is another schedule's, or no state of a ScheduleLR.
+        """
+        if set(state_dict) != {"step", "schedule"}:
+            requirement = "be the state of a ScheduleLR, with keys 'step' and 'schedule'"
+            raise ParameterValueError(self, "state_dict", requirement, sorted(state_dict))
+        if state_dict["schedule"] != repr(self.schedule):
+            requirement = f"be the state of {self.schedule!r}"
+            raise ParameterValueError(self, "state_dict", requirement, state_dict["schedule"])
+        self.last_epoch = state_dict["step"]
+        # Within a SequentialLR the schedulers whose turn has not come stand at step -1.
+        if self.last_epoch >= 0:
+            self._apply()

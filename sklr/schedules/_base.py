@@ -1,0 +1,192 @@
+"""What every schedule is: a frozen value that gives the rate of a step."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from sklr._validation import (
+    Bound,
+    ParameterTypeError,
+    ParameterValueError,
+    check_integer,
+    check_number,
+)
+
+
+class Scalar:
+    """The few functions that formulas use, for one step; numpy itself serves arrays of steps.
+
+    A formula takes its functions from the namespace that it is given, so that it is written once
+    and costs under a microsecond a step in a training loop.
+    """
+
+    cos = math.cos
+    floor = math.floor
+    log1p = math.log1p
+    maximum = max
+    minimum = min
+    rint = round
+
+    @staticmethod
+    def searchsorted(values: Sequence[float], x: float, side: str) -> int:
+        return bisect_right(values, x)
+
+    @staticmethod
+    def where(condition: bool, yes: Any, no: Any) -> Any:
+        return yes if condition else no
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseSchedule(ABC):
+    """Base of the schedules: validated when made, comparable, hashable, picklable, callable.
+
+    A subclass is a frozen dataclass that checks its fields in `__post_init__` and writes its
+    formula in `_rate`.
+    """
+
+    @overload
+    def __call__(self, step: float) -> float: ...
+
+    @overload
+    def __call__(self, step: npt.ArrayLike) -> npt.NDArray[np.float64]: ...
+
+    def __call__(self, step: Any) -> Any:
+        """Give the rate that is used in a step.
+
+        Parameters
+        ----------
+        step : int, float or array-like of them
+            Steps (training batches) completed before this one; 0 is the first.
+
+        Returns
+        -------
+        float or ndarray of float64
+            The rate; an array of the steps' shape where they are an array.
+
+        Raises
+        ------
+        TypeError
+            If a step is no real number.
+        ValueError
+            If a step is negative, NaN or infinite.
+        """
+        if isinstance(step, int | float):
+            if 0 <= step < math.inf:
+                return self._rate(step, Scalar)
+            raise self._step_error(step)
+        steps = np.asarray(step)
+        if steps.dtype.kind not in "iuf":
+            raise ParameterTypeError(self, "step", "be a real number or an array of them", step)
+        if steps.ndim == 0:
+            return self(steps.item())
+        steps = steps.astype(np.float64)
+        valid = (steps >= 0) & (steps < math.inf)
+        if not valid.all():
+            raise self._step_error(float(steps[~valid][0]))
+        return self._rate(steps, np)
+
+    def _step_error(self, step: float) -> ValueError:
+        return ParameterValueError(self, "step", "be a finite number at least 0", step)
+
+    @abstractmethod
+    def _rate(self, t: Any, xp: Any) -> Any:
+        """Give the rate of step t >= 0: one number with xp=Scalar, or an array with xp=numpy."""
+
+    def snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
+        """Give the counts of completed steps after which a snapshot of the weights is due.
+
+        Parameters
+        ----------
+        n_steps : int
+            Length of the training, in steps.
+
+        Returns
+        -------
+        tuple of int
+            Strictly increasing, the last at most `n_steps`: the end of each cycle that ends within
+            the training. A schedule without restarts has one, the end of the training.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `n_steps` is no integer, or is below 1.
+        """
+        check_integer(self, "n_steps", n_steps, at_least=1)
+        return self._snapshot_steps(int(n_steps))
+
+    def _snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
+        return (n_steps,)
+
+    def _number(
+        self,
+        name: str,
+        *,
+        above: Bound | None = None,
+        at_least: Bound | None = None,
+        below: Bound | None = None,
+        at_most: Bound | None = None,
+    ) -> None:
+        """Check a field and store it as a plain float."""
+        value = check_number(
+            self,
+            name,
+            getattr(self, name),
+            above=above,
+            at_least=at_least,
+            below=below,
+            at_most=at_most,
+        )
+        self._store(name, value)
+
+    def _integer(self, name: str, *, at_least: Bound, at_most: Bound | None = None) -> None:
+        """Check a field and store it as a plain int."""
+        value = getattr(self, name)
+        self._store(name, check_integer(self, name, value, at_least=at_least, at_most=at_most))
+
+    def _bounds(self, low: str, high: str) -> None:
+        """Check a pair of rates: the lower at least 0, the higher above it."""
+        self._number(low, at_least=0)
+        self._number(high, above=(low, getattr(self, low)))
+
+    def _store(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+
+def between(low: Any, high: Any, weight: Any) -> Any:
+    """Give the point between low (weight 0) and high (weight 1), exact at both ends."""
+    return low * (1.0 - weight) + high * weight
+
+
+def half_cosine(x: Any, xp: Any) -> Any:
+    """Give the cosine's fall from 1 at x=0 to 0 at x=1, exact at both ends."""
+    return (1.0 + xp.cos(math.pi * x)) / 2.0
+
+
+def even_end(cycle: Any, n_steps: int, n_cycles: int, xp: Any) -> Any:
+    """Give the end, in steps, of the first `cycle` of `n_cycles` cycles that share n_steps."""
+    return xp.rint(cycle * n_steps / n_cycles)
+
+
+def even_cycle(t: Any, n_steps: int, n_cycles: int, xp: Any) -> tuple[Any, Any]:
+    """Give start and end of the cycle of step t < n_steps, of cycles that share n_steps evenly."""
+    guess = xp.floor((xp.floor(t) + 0.5) * n_cycles / n_steps)
+    cycle = locate(t, guess, lambda k: even_end(k, n_steps, n_cycles, xp), xp)
+    return even_end(cycle, n_steps, n_cycles, xp), even_end(cycle + 1, n_steps, n_cycles, xp)
+
+
+def locate(t: Any, guess: Any, end: Any, xp: Any) -> Any:
+    """Give the cycle that holds step t, from a guess that is at most one off.
+
+    Ends are rounded to whole steps, and the guess comes from floating point; only comparing with
+    the ends themselves makes the restart exact.
+    """
+    cycle = xp.where(t >= end(guess + 1), guess + 1, guess)
+    return xp.where(t < end(cycle), cycle - 1, cycle)
