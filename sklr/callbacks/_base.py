@@ -1,0 +1,299 @@
+"""What every schedule callback does: find the step, write its rate, record it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from skorch import NeuralNet
+from skorch.callbacks import Callback, LRScheduler
+
+from sklr._param_groups import RATIO, Groups, initial_ratios, momentum_writer, rate_writer
+from sklr._validation import (
+    ParameterTypeError,
+    ParameterValueError,
+    check_integer,
+    check_option,
+)
+from sklr.callbacks import _progress
+from sklr.schedules import BaseSchedule
+
+UNITS = ("epoch", "batch", "fraction")
+
+Rate = Callable[[float], float]
+"""Gives the rate of a step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a schedule may depend on beside its own parameters.
+
+    Attributes
+    ----------
+    steps_per_epoch : int or None
+        Training batches of an epoch; None where the data has no length.
+    n_steps : int or None
+        Steps of the whole training; None where that is not known.
+    lr : float or None
+        The optimizer's own rate; None where there is no optimizer to ask.
+    """
+
+    steps_per_epoch: int | None
+    n_steps: int | None
+    lr: float | None
+
+
+class Run:
+    """The state of one net's training under a schedule; it lives beside the callback.
+
+    So the user's callback object stays as it was made, and may serve several nets.
+
+    Attributes
+    ----------
+    step : int or float
+        The step that comes next, or that is being done.
+    n_steps : int or None
+        Steps of the whole training, where the schedule needs to know.
+    schedule : schedule or None
+        The value that gives the rates, None for a bare callable.
+    """
+
+    def __init__(self, net: NeuralNet) -> None:
+        self.accelerator = getattr(net, "accelerator", None)
+        self.steps_per_epoch: int | None = None
+        self.n_steps: int | None = None
+        self.step: float = 0
+        self.steps_in_epoch = 0
+        self.schedule: BaseSchedule | None = None
+        self.lr: float | None = None
+
+    def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
+        """Bind what the hot loop touches: the groups and this epoch's rows of the history."""
+        groups = _groups(net)
+        ratios = [group[RATIO] for group in groups]
+        write_rate = rate_writer(groups, ratios)
+        history = net.history
+        # Recording through the history copies the list of its epochs once a batch.
+        batches = history[-1]["batches"] if isinstance(history, list) else None
+        self.steps_in_epoch = 0
+
+        def begin_step() -> None:
+            step = self.step
+            self.lr = lr = rate(step)
+            write_rate(lr)
+            if batches is None:
+                history.record_batch("lr", lr)
+            else:
+                batches[-1]["lr"] = lr
+
+        self.begin_step = begin_step
+        if momentum is not None:
+            write_momentum = momentum_writer(groups)
+
+            def begin_step_with_momentum() -> None:
+                begin_step()
+                write_momentum(momentum(self.step))
+
+            self.begin_step = begin_step_with_momentum
+
+    def step_is_done(self) -> bool:
+        """Tell whether the batch that just ended moved the weights (accelerate may skip it)."""
+        if self.accelerator is None:
+            return True
+        skipped = self.accelerator.optimizer_step_was_skipped
+        return self.accelerator.sync_gradients and not skipped
+
+    def end_step(self) -> None:
+        """Go on to the next step."""
+        if self.step_is_done():
+            self.step += 1
+            self.steps_in_epoch += 1
+
+
+runs: WeakKeyDictionary[NeuralNet, Run] = WeakKeyDictionary()
+"""The trainings under way, by net."""
+
+
+class ScheduleCallback(Callback):  # type: ignore[misc]
+    """Base of the callbacks that set the rate of each training batch.
+
+    A subclass says in `_rate` how the rate follows from the step. It holds parameters only.
+    """
+
+    unit: str
+
+    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
+        """Give the function from step to rate; check every parameter."""
+        raise NotImplementedError
+
+    def _momentum(self, net: NeuralNet, run: Run) -> Rate | None:
+        """Give the function from step to momentum, None to leave momentum alone."""
+        return None
+
+    def _needs_total(self) -> bool:
+        """Tell whether the schedule depends on the length of the whole training."""
+        return self.unit == "fraction"
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Refuse a second schedule and begin a run."""
+        _check_alone(net)
+        check_option(self, "unit", self.unit, UNITS)
+        runs[net] = Run(net)
+
+    def on_epoch_begin(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Find the step by the history, and the rates by the step."""
+        run = runs[net]
+        rows = net.history.to_list()
+        epoch, rows = rows[-1], rows[:-1]
+        if run.steps_per_epoch is None:
+            run.steps_per_epoch = _steps_per_epoch(net, dataset_train)
+        n_epochs = self._n_epochs(net, rows)
+        run.step, run.n_steps = self._position(rows, run.steps_per_epoch, n_epochs)
+
+        groups, lr = _groups(net), own_lr(net)
+        for group, ratio in zip(groups, initial_ratios(groups, lr), strict=True):
+            group.setdefault(RATIO, ratio)
+        rate = self._rate(net, run, Plan(run.steps_per_epoch, run.n_steps, lr))
+        momentum = self._momentum(net, run)
+        if run.steps_per_epoch is not None and run.n_steps is not None:
+            if self._needs_total():
+                last = run.n_steps - 1
+                if run.step <= last + 1 < run.step + run.steps_per_epoch:
+                    self._warn_of_the_end(run.n_steps, rate(last))
+                rate = _held(rate, last)
+                momentum = momentum and _held(momentum, last)
+            epoch[_progress.PLANNED_STEPS] = run.steps_per_epoch
+            epoch[_progress.TOTAL_STEPS] = n_epochs * run.steps_per_epoch
+        run.begin_epoch(net, rate, momentum)
+
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Write the rate of the step that begins."""
+        if training:
+            runs[net].begin_step()
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Count the step that ended."""
+        if training:
+            run = runs[net]
+            run.end_step()
+            if run.accelerator is not None:
+                net.history.record(_progress.OPTIMIZER_STEPS, run.steps_in_epoch)
+
+    def on_epoch_end(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Record the rate of the epoch's last batch."""
+        lr = runs[net].lr
+        if lr is not None:
+            net.history.record("lr", lr)
+
+    def _n_epochs(self, net: NeuralNet, rows: list[_progress.Row]) -> int:
+        """Give the epochs of the whole training: as told, else as the first fit was to have."""
+        n_epochs = getattr(self, "n_epochs", None)
+        if n_epochs is not None:
+            return check_integer(self, "n_epochs", n_epochs, at_least=1)
+        return _progress.planned_epochs(rows) or net.max_epochs
+
+    def _position(
+        self, rows: list[_progress.Row], steps_per_epoch: int | None, n_epochs: int
+    ) -> tuple[float, int | None]:
+        """Give the next step, and the number of steps of the whole training if it is known."""
+        if steps_per_epoch is None:
+            self._check_needs_no_length()
+            return _progress.steps_done(rows), None
+        epochs = _progress.epochs_done_in_steps(rows, steps_per_epoch)
+        n_steps = n_epochs * steps_per_epoch
+        if self.unit != "batch":
+            return _whole(epochs), n_steps
+        # With batches for a clock, the epochs to come are counted in batches of today's size.
+        steps = _progress.steps_done(rows)
+        return steps, max(1, round(steps + n_steps - epochs))
+
+    def _check_needs_no_length(self) -> None:
+        if self._needs_total():
+            requirement = (
+                "be a length in steps where the training data has none: pass "
+                "Schedule(schedule) with a schedule of sklr.schedules and its n_steps"
+            )
+            n_epochs = getattr(self, "n_epochs", None)
+            raise ParameterValueError(self, "n_epochs", requirement, n_epochs)
+        if self.unit != "batch":
+            requirement = (
+                "be 'batch' where the training data has no length, so that an epoch's batches "
+                "cannot be counted; pass the lengths in batches too"
+            )
+            raise ParameterValueError(self, "unit", requirement, self.unit)
+
+    def _warn_of_the_end(self, n_steps: int, lr: float) -> None:
+        """Say once, in the epoch that goes past it, that the planned training is over."""
+        warnings.warn(
+            f"The training goes on past the {n_steps} steps that {type(self).__name__} was "
+            f"planned for; the rate is held at {lr:g}. Pass n_epochs to plan the whole training.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def __repr__(self) -> str:
+        """Give the class with the parameters that differ from their defaults."""
+        signature = inspect.signature(type(self)).parameters
+        params = [
+            f"{name}={value!r}"
+            for name, value in self.get_params(deep=False).items()
+            if repr(value) != repr(signature[name].default)
+        ]
+        return f"{type(self).__name__}({', '.join(params)})"
+
+
+def own_lr(net: NeuralNet) -> float:
+    """Give the optimizer's own rate: `optimizer__lr` where it is set, else the net's `lr`."""
+    return float(getattr(net, "optimizer__lr", net.lr))
+
+
+def _groups(net: NeuralNet) -> Groups:
+    optimizer = getattr(net, "optimizer_", None)
+    if optimizer is None:
+        name = type(net).__name__
+        requirement = "give the net an 'optimizer_' whose rate can be set"
+        raise ParameterTypeError(name, "optimizer", requirement, optimizer)
+    return optimizer.param_groups  # type: ignore[no-any-return]
+
+
+def _steps_per_epoch(net: NeuralNet, dataset_train: Any) -> int | None:
+    try:
+        batches = len(net.get_iterator(dataset_train, training=True))
+    except TypeError:  # an iterable data set
+        return None
+    accumulation = getattr(getattr(net, "accelerator", None), "gradient_accumulation_steps", 1)
+    return math.ceil(batches / accumulation)
+
+
+def _check_alone(net: NeuralNet) -> None:
+    schedules = [
+        f"{name} ({type(callback).__name__})"
+        for name, callback in net.callbacks_
+        if isinstance(callback, ScheduleCallback | LRScheduler)
+    ]
+    if len(schedules) > 1:
+        requirement = "hold at most one schedule, since the last to write the rate wins"
+        raise ParameterValueError(net, "callbacks", requirement, schedules)
+
+
+def _held(rate: Rate, last: int) -> Rate:
+    """Give the function that holds its value from step `last` on."""
+    return lambda step: rate(step if step < last else last)
+
+
+def _whole(steps: float) -> float:
+    """Give an int for a whole number of steps."""
+    return int(steps) if steps == int(steps) else steps

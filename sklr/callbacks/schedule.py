@@ -1,0 +1,71 @@
+"""The callback for any schedule value or function of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from skorch import NeuralNet
+
+from sklr._validation import ParameterTypeError, ParameterValueError
+from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback
+from sklr.schedules import BaseSchedule
+
+
+class Schedule(ScheduleCallback):
+    """Any schedule of `sklr.schedules`, or any function of the step, as a callback.
+
+    Parameters
+    ----------
+    schedule : callable
+        Takes the position of a training batch in `unit` and gives its rate, a finite number at
+        least 0. A value of `sklr.schedules` pickles, a lambda does not.
+    unit : {'epoch', 'batch', 'fraction'}, default='batch'
+        What the position counts: training batches done, epochs done (with the fraction of the
+        present one), or the fraction done of the first fit's `max_epochs`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        At the start of fit, if a parameter is out of range; in training, if what the function gives
+        is no rate.
+
+    Examples
+    --------
+    >>> from sklr import schedules
+    >>> from sklr.callbacks import Schedule
+    >>> Schedule(schedules.Constant(lr=0.1))
+    Schedule(schedule=Constant(lr=0.1))
+    """
+
+    def __init__(self, schedule: Callable[[float], float], unit: str = "batch") -> None:
+        self.schedule = schedule
+        self.unit = unit
+
+    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
+        schedule = self.schedule
+        if not callable(schedule):
+            requirement = "be a schedule of sklr.schedules or a function of the step"
+            raise ParameterTypeError(self, "schedule", requirement, schedule)
+        if self.unit == "batch" and isinstance(schedule, BaseSchedule):
+            run.schedule = schedule
+            return schedule
+        length = {"batch": 1, "epoch": plan.steps_per_epoch, "fraction": plan.n_steps}[self.unit]
+        assert length is not None
+
+        def rate(step: float) -> float:
+            return self._checked(schedule(step if length == 1 else step / length))
+
+        rate(run.step)
+        return rate
+
+    def _checked(self, rate: Any) -> float:
+        requirement = "give a finite rate at least 0"
+        try:
+            number = float(rate)
+        except (TypeError, ValueError):
+            raise ParameterTypeError(self, "schedule", requirement, rate) from None
+        if not 0 <= number < math.inf:
+            raise ParameterValueError(self, "schedule", requirement, rate)
+        return number
