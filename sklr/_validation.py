@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 Bound = float | tuple[str, float]
 """A limit, or the (name, value) of another parameter that sets it."""
@@ -49,6 +50,21 @@ class ParameterTypeError(ParameterError, TypeError):
 
 class ParameterValueError(ParameterError, ValueError):
     """A parameter of the right type that is out of range."""
+
+
+@contextmanager
+def in_name_of(owner: object) -> Iterator[None]:
+    """Raise the parameter errors of something that `owner` makes as errors of the owner's own.
+
+    The owner's parameters have the same names; the value shown is the owner's, as the user gave
+    it, unless that is None and stands for another.
+    """
+    try:
+        yield
+    except ParameterError as error:
+        given = getattr(owner, error.name, None)
+        shown = error.value if given is None else given
+        raise type(error)(owner, error.name, error.requirement, shown) from None
 
 
 def check_number(

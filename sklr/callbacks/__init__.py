@@ -1,8 +1,10 @@
-"""skorch callbacks that set the learning rate of each training batch."""
+"""skorch callbacks: schedules, the ramp of a range test, snapshots of the weights."""
 
 from sklr.callbacks.annealing import CosineDecay, ExponentialDecay, InverseTimeDecay, StepDecay
 from sklr.callbacks.cycles import SGDR, CyclicalLR, FastGeometric, OneCycle, SnapshotCosine
+from sklr.callbacks.finder import LRFinder
 from sklr.callbacks.schedule import Schedule
+from sklr.callbacks.snapshots import Snapshots
 
 __all__ = [
     "SGDR",
@@ -11,8 +13,10 @@ __all__ = [
     "ExponentialDecay",
     "FastGeometric",
     "InverseTimeDecay",
+    "LRFinder",
     "OneCycle",
     "Schedule",
     "SnapshotCosine",
+    "Snapshots",
     "StepDecay",
 ]

@@ -57,6 +57,8 @@ class Run:
     ----------
     step : int or float
         The step that comes next, or that is being done.
+    begun : int or float
+        The step that was begun last.
     n_steps : int or None
         Steps of the whole training, where the schedule needs to know.
     schedule : schedule or None
@@ -68,6 +70,8 @@ class Run:
         self.steps_per_epoch: int | None = None
         self.n_steps: int | None = None
         self.step: float = 0
+        self.begun: float = 0
+        self.snapshot_steps: frozenset[int] | None = None
         self.steps_in_epoch = 0
         self.schedule: BaseSchedule | None = None
         self.lr: float | None = None
@@ -83,7 +87,7 @@ class Run:
         self.steps_in_epoch = 0
 
         def begin_step() -> None:
-            step = self.step
+            self.begun = step = self.step
             self.lr = lr = rate(step)
             write_rate(lr)
             if batches is None:
@@ -107,6 +111,11 @@ class Run:
             return True
         skipped = self.accelerator.optimizer_step_was_skipped
         return self.accelerator.sync_gradients and not skipped
+
+    def begun_step_is_due(self) -> bool:
+        """Tell whether a snapshot is due after the step that was begun last, and that ended now."""
+        steps = self.snapshot_steps or ()
+        return self.begun + 1 in steps and self.step_is_done()
 
     def end_step(self) -> None:
         """Go on to the next step."""
@@ -171,6 +180,7 @@ class ScheduleCallback(Callback):  # type: ignore[misc]
                 momentum = momentum and _held(momentum, last)
             epoch[_progress.PLANNED_STEPS] = run.steps_per_epoch
             epoch[_progress.TOTAL_STEPS] = n_epochs * run.steps_per_epoch
+        run.snapshot_steps = self._snapshot_steps(run)
         run.begin_epoch(net, rate, momentum)
 
     def on_batch_begin(
@@ -198,12 +208,23 @@ class ScheduleCallback(Callback):  # type: ignore[misc]
         if lr is not None:
             net.history.record("lr", lr)
 
+    def _snapshot_steps(self, run: Run) -> frozenset[int] | None:
+        """Give the counts of steps after which a snapshot is due; None where none can be told."""
+        if run.schedule is None or run.n_steps is None or run.steps_per_epoch is None:
+            return None
+        n_steps = run.n_steps
+        if not self._needs_total():
+            # A schedule without an end has snapshots past the planned training too.
+            n_steps = max(n_steps, math.ceil(run.step) + run.steps_per_epoch)
+        return frozenset(run.schedule.snapshot_steps(n_steps))
+
     def _n_epochs(self, net: NeuralNet, rows: list[_progress.Row]) -> int:
         """Give the epochs of the whole training: as told, else as the first fit was to have."""
         n_epochs = getattr(self, "n_epochs", None)
         if n_epochs is not None:
             return check_integer(self, "n_epochs", n_epochs, at_least=1)
-        return _progress.planned_epochs(rows) or net.max_epochs
+        # A search may give a numpy integer, which the history could not be saved with.
+        return _progress.planned_epochs(rows) or int(net.max_epochs)
 
     def _position(
         self, rows: list[_progress.Row], steps_per_epoch: int | None, n_epochs: int

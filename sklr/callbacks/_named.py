@@ -9,12 +9,12 @@ from typing import Any
 from skorch import NeuralNet
 
 from sklr._validation import (
-    ParameterError,
     ParameterTypeError,
     ParameterValueError,
     check_integer,
     check_number,
     check_option,
+    in_name_of,
 )
 from sklr.callbacks._base import UNITS, Plan, Rate, Run, ScheduleCallback
 from sklr.plotting import ScheduleDisplay
@@ -119,12 +119,8 @@ class NamedSchedule(ScheduleCallback):
     def _checked_value(self, plan: Plan) -> BaseSchedule:
         """Give the value, its errors in the callback's name and the user's own terms."""
         warmup_steps = self._warmup_steps(plan)
-        try:
+        with in_name_of(self):
             value = self._value(plan, self._steps_left(plan, warmup_steps))
-        except ParameterError as error:
-            given = getattr(self, error.name, None)
-            shown = error.value if given is None else given
-            raise type(error)(self, error.name, error.requirement, shown) from None
         return warmup(value, warmup_steps)
 
     def _warmup_steps(self, plan: Plan) -> int:

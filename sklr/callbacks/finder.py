@@ -1,0 +1,187 @@
+"""The callback that runs one ramp of a learning-rate range test."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from skorch import NeuralNet
+
+from sklr import _curves
+from sklr._validation import ParameterValueError, in_name_of
+from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback, runs
+from sklr.plotting import LRRangeDisplay
+from sklr.schedules import RangeTest
+
+
+class RampEnd(KeyboardInterrupt):
+    """Ends a training at the end of the ramp, in the way that skorch understands."""
+
+
+class LRFinder(ScheduleCallback):
+    """One ramp of a learning-rate range test: the rate rises, the loss of each batch is noted.
+
+    The ramp ends the training after `n_steps` batches, or before where the loss diverges. The
+    net's weights are those at the end of the ramp: fit it anew with the rate that was found.
+    `LRRangeSearch` repeats ramps and leaves the net alone.
+
+    Parameters
+    ----------
+    min_lr : float, default=1e-7
+        The first rate, above 0 on the log scale.
+    max_lr : float, default=10.0
+        The last rate.
+    n_steps : int, default=100
+        Length of the ramp in training batches, at least 10.
+    scale : {'log', 'linear'}, default='log'
+        Whether steps multiply the rate or add to it.
+
+    Attributes
+    ----------
+    lrs_ : list of float
+        The rates so far.
+    losses_ : list of float
+        The training loss that each rate produced.
+    ended_ : {None, 'complete', 'diverged'}
+        How the ramp ended; None where the training ended before it did.
+
+    Raises
+    ------
+    TypeError, ValueError
+        At the start of fit, if a parameter is out of range, or the training is planned shorter
+        than `n_steps`.
+
+    References
+    ----------
+    Smith: Cyclical learning rates for training neural networks. WACV 2017. Section 3.3.
+
+    Examples
+    --------
+    >>> from sklr.callbacks import LRFinder
+    >>> LRFinder(max_lr=1.0)
+    LRFinder(max_lr=1.0)
+    """
+
+    unit: ClassVar[str] = "batch"
+
+    def __init__(
+        self,
+        *,
+        min_lr: float = 1e-7,
+        max_lr: float = 10.0,
+        n_steps: int = 100,
+        scale: str = "log",
+    ) -> None:
+        self.min_lr = min_lr
+        self.max_lr = max_lr
+        self.n_steps = n_steps
+        self.scale = scale
+
+    def ramp(self) -> RangeTest:
+        """Give the ramp as a schedule.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is out of range.
+        """
+        with in_name_of(self):
+            ramp = RangeTest(
+                min_lr=self.min_lr, max_lr=self.max_lr, n_steps=self.n_steps, scale=self.scale
+            )
+            if ramp.n_steps < _curves.MIN_POINTS:
+                requirement = f"be at least {_curves.MIN_POINTS}"
+                raise ParameterValueError(self, "n_steps", requirement, self.n_steps)
+        return ramp
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Begin a new ramp."""
+        self.ramp()
+        super().on_train_begin(net, X=X, y=y, **kwargs)
+        self.lrs_: list[float] = []
+        self.losses_: list[float] = []
+        self.ended_: str | None = None
+
+    def on_epoch_begin(
+        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Refuse a training that would end before the ramp does."""
+        super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
+        steps_per_epoch = runs[net].steps_per_epoch
+        if not self.lrs_ and steps_per_epoch is not None:
+            planned = steps_per_epoch * net.max_epochs
+            if planned < self.n_steps:
+                requirement = (
+                    f"be at most {planned}, the training batches of max_epochs={net.max_epochs}"
+                )
+                raise ParameterValueError(self, "n_steps", requirement, self.n_steps)
+
+    def on_batch_end(
+        self,
+        net: NeuralNet,
+        batch: Any = None,
+        training: bool | None = None,
+        loss: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note the loss with the rate that produced it, and see whether the ramp is over."""
+        super().on_batch_end(net, batch=batch, training=training)
+        if not training:
+            return
+        lr = runs[net].lr
+        assert lr is not None
+        self.lrs_.append(lr)
+        self.losses_.append(loss.item())
+        if _curves.has_diverged(self.losses_):
+            self.ended_ = "diverged"
+        elif len(self.lrs_) == self.n_steps:
+            self.ended_ = "complete"
+        if self.ended_ is not None:
+            raise RampEnd
+
+    def suggest(self) -> float:
+        """Give the rate that this one ramp suggests for a constant rate.
+
+        Returns
+        -------
+        float
+            A tenth of the rate of least loss; NaN where the curve has no answer.
+        """
+        return _curves.read(self._curve()).lr
+
+    def plot(self, ax: Any = None) -> LRRangeDisplay:
+        """Draw the loss against the rate.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        LRRangeDisplay
+            With `ax_` and `figure_`.
+        """
+        curve, lr = self._curve(), self.suggest()
+        display = LRRangeDisplay(
+            lrs=curve.lrs,
+            losses=curve.loss,
+            repeats=[(self.lrs_, self.losses_)],
+            marks={} if math.isnan(lr) else {"suggested lr": lr},
+            scale=self.scale,
+        )
+        return display.plot(ax=ax)
+
+    def _curve(self) -> _curves.Curve:
+        return _curves.average(np.array(self.lrs_), [self.losses_])
+
+    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
+        run.schedule = self.ramp()
+        return run.schedule
+
+    def _position(
+        self, rows: Any, steps_per_epoch: int | None, n_epochs: int
+    ) -> tuple[float, int | None]:
+        # A ramp is a training of its own, whatever the net has done before.
+        return len(self.lrs_), None

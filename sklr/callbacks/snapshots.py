@@ -1,0 +1,97 @@
+"""The callback that keeps the weights of the moments that a schedule names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+from sklr._validation import ParameterTypeError
+from sklr.callbacks._base import ScheduleCallback, runs
+
+StateDict = dict[str, torch.Tensor]
+
+
+class Snapshots(Callback):  # type: ignore[misc]
+    """Copies of the weights after the last step of each cycle of the net's schedule.
+
+    The schedule is the callback of this package that the net has beside this one; its
+    `snapshot_steps` say when a snapshot is due. Only `state_dict`s are kept, on the CPU.
+
+    Parameters
+    ----------
+    verbose : int, default=0
+        1 prints a line a snapshot.
+
+    Attributes
+    ----------
+    snapshots_ : list of dict
+        The module's `state_dict` at each snapshot, oldest first.
+    steps_ : list of int
+        The counts of completed steps after which they were taken.
+
+    Raises
+    ------
+    TypeError
+        At the start of fit, if the net has no schedule that says when snapshots are due.
+
+    References
+    ----------
+    Huang, Li, Pleiss, Liu, Hopcroft, Weinberger: Snapshot ensembles: train 1, get M for free.
+    ICLR 2017.
+
+    Examples
+    --------
+    >>> from sklr.callbacks import Snapshots
+    >>> Snapshots().get_params()
+    {'verbose': 0}
+    """
+
+    def __init__(self, verbose: int = 0) -> None:
+        self.verbose = verbose
+
+    def initialize(self) -> Snapshots:
+        """Forget earlier snapshots."""
+        self.snapshots_: list[StateDict] = []
+        self.steps_: list[int] = []
+        return self
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Refuse a net without a schedule."""
+        if not any(isinstance(callback, ScheduleCallback) for _, callback in net.callbacks_):
+            requirement = (
+                "hold a schedule of sklr.callbacks beside Snapshots, which tells when they are due"
+            )
+            names = [name for name, _ in net.callbacks_]
+            raise ParameterTypeError(net, "callbacks", requirement, names)
+
+    def on_batch_begin(
+        self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Refuse a schedule that cannot tell when snapshots are due."""
+        if training and runs[net].snapshot_steps is None:
+            requirement = (
+                "hold a schedule that tells when snapshots are due: a value of sklr.schedules in "
+                "unit 'batch', and training data that has a length"
+            )
+            raise ParameterTypeError(
+                net, "callbacks", requirement, [name for name, _ in net.callbacks_]
+            )
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
+    ) -> None:
+        """Copy the weights where a cycle has ended with this step."""
+        if training and runs[net].begun_step_is_due():
+            state = net.module_.state_dict()
+            self.snapshots_.append({key: _copy(value) for key, value in state.items()})
+            self.steps_.append(int(runs[net].begun) + 1)
+            if self.verbose:
+                epoch, count = len(net.history), len(self.snapshots_)
+                print(f"Snapshot {count} taken after step {self.steps_[-1]} (epoch {epoch}).")
+
+
+def _copy(value: Any) -> Any:
+    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
