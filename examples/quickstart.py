@@ -1,0 +1,149 @@
+"""Find, schedule, ensemble: the learning rate of a net for handwritten digits, start to end.
+
+A Pipeline of StandardScaler and a skorch net goes through a range test; the suggested bounds of a
+cyclical schedule are refined in GridSearchCV; one more training gives a snapshot ensemble. Which
+of the four is used is decided on validation data, and all are scored on the test data once.
+
+Run it with: python examples/quickstart.py [--figure quickstart.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import matplotlib as mpl
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
+from torch import nn
+
+from sklr import CyclicalLR, LRRangeSearch, SnapshotEnsemble
+from sklr.data import ArrayDataset
+
+MAX_EPOCHS = 30
+SEED = 0
+
+
+class MLP(nn.Module):
+    """Two hidden layers of 64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10)
+        )
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Give the logits."""
+        return self.layers(X)
+
+
+def make_net(**params: object) -> NeuralNetClassifier:
+    """Give a net with the learning rate that skorch comes with, 0.01."""
+    return NeuralNetClassifier(
+        MLP,
+        criterion=nn.CrossEntropyLoss,
+        max_epochs=MAX_EPOCHS,
+        batch_size=64,
+        iterator_train__shuffle=True,
+        dataset=ArrayDataset,
+        train_split=None,
+        verbose=0,
+        **params,
+    )
+
+
+def main() -> None:
+    """Run the whole path."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--figure", default="quickstart.png", help="where the figure goes")
+    args = parser.parse_args()
+    console, start = Console(), time.perf_counter()
+
+    X, y = load_digits(return_X_y=True)
+    split = {"random_state": SEED}
+    X_rest, X_test, y_rest, y_test = train_test_split(X, y, test_size=0.25, stratify=y, **split)
+    X_train, X_valid, y_train, y_valid = train_test_split(
+        X_rest, y_rest, test_size=0.25, stratify=y_rest, **split
+    )
+    torch.manual_seed(SEED)
+
+    with console.status("1 of 4: a net with skorch's default rate"):
+        default = make_pipeline(StandardScaler(), make_net()).fit(X_train, y_train)
+
+    with console.status("2 of 4: range test"):
+        cyclical = make_pipeline(
+            StandardScaler(), make_net(callbacks=[("lr", CyclicalLR(step_size=MAX_EPOCHS / 6))])
+        )
+        search = LRRangeSearch(cyclical, random_state=SEED).fit(X_train, y_train)
+        found = search.suggest()
+        suggested = clone(default).set_params(neuralnetclassifier__lr=found.lr)
+        suggested.fit(X_train, y_train)
+    console.print(
+        f"Range test ({found.status}, {found.cost_steps} steps, {found.seconds:.1f} s): constant "
+        f"rate {found.lr:.2g}, cycle from {found.base_lr:.2g} to {found.max_lr:.2g}"
+    )
+
+    with console.status("3 of 4: bounds of the cycle in GridSearchCV"):
+        cyclical.set_params(**found.params)
+        grid = GridSearchCV(cyclical, found.param_grid(n=3), cv=3).fit(X_train, y_train)
+        best = grid.best_params_["neuralnetclassifier__callbacks__lr__max_lr"]
+    console.print(f"GridSearchCV: max_lr {best:.2g}, cross-validated {grid.best_score_:.3f}")
+
+    with console.status("4 of 4: snapshot ensemble"):
+        ensemble = make_pipeline(
+            StandardScaler(), SnapshotEnsemble(make_net(lr=best), n_snapshots=5, random_state=SEED)
+        ).fit(X_train, y_train)
+
+    candidates = {
+        "default rate (0.01)": default,
+        f"suggested rate ({found.lr:.2g})": suggested,
+        f"cyclical ({best / 4:.2g} to {best:.2g})": grid.best_estimator_,
+        "snapshot ensemble (5 members)": ensemble,
+    }
+    scores = {
+        name: (model.score(X_valid, y_valid), model.score(X_test, y_test))
+        for name, model in candidates.items()
+    }
+    chosen = max(scores, key=lambda name: scores[name][0])
+    table = Table("learning rate", "validation", "test", "", title="Accuracy on digits")
+    for name, (valid, test) in scores.items():
+        table.add_row(name, f"{valid:.3f}", f"{test:.3f}", "chosen" if name == chosen else "")
+    console.print(table)
+
+    draw(search, grid.best_estimator_[-1], ensemble[-1], args.figure)
+    console.print(f"Figure in {args.figure}; {time.perf_counter() - start:.0f} s in all.")
+
+
+def draw(
+    search: LRRangeSearch, net: NeuralNetClassifier, ensemble: SnapshotEnsemble, path: str
+) -> None:
+    """Draw the range test, the cycle that was found and the ensemble's training."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    search.plot(ax=left)
+    rates = [batch["lr"] for epoch in net.history for batch in epoch["batches"]]
+    middle.plot([i / len(rates) * MAX_EPOCHS for i in range(len(rates))], rates)
+    middle.set(xlabel="epoch", ylabel="learning rate", title="cyclical rate, as used")
+    epochs = range(1, MAX_EPOCHS + 1)
+    right.plot(epochs, ensemble.history_[:, "train_loss"], label="training loss")
+    right.plot(epochs, ensemble.history_[:, "lr"], label="learning rate")
+    for count in range(1, len(ensemble.estimators_) + 1):
+        end = count * MAX_EPOCHS / len(ensemble.estimators_)
+        right.axvline(end, color="0.7", linestyle=":", label="snapshot" if count == 1 else None)
+    right.set(xlabel="epoch", title="snapshot ensemble", ylim=(0, None))
+    right.legend()
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
