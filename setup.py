@@ -1,0 +1,4 @@
+# The package's metadata stands in pyproject.toml.
+from setuptools import setup
+
+setup()
