@@ -64,7 +64,7 @@ class Curve:
     spread : ndarray of shape (n,)
         Standard deviation over the ramps.
     noise : float
-        Typical distance of the mean from the smoothed mean.
+        Standard error of `level`, from the scatter of the mean about it.
     is_log : bool
         Whether `level` is a log.
     """
@@ -108,30 +108,30 @@ def average(lrs: Array, ramps: Sequence[Sequence[float]]) -> Curve:
     levels = np.log(losses) if is_log else losses
     mean = levels.mean(axis=0)
     level = smooth(mean)
-    noise = float(np.median(np.abs(mean - level))) if n else 0.0
+    # A median of distances, as one standard deviation, of which smoothing leaves a part.
+    scatter = 1.4826 * float(np.median(np.abs(mean - level))) if n else 0.0
+    noise = scatter / math.sqrt(2 * _reach(n) + 1)
     return Curve(lrs[:n], level, levels.std(axis=0), noise, is_log)
 
 
-def smooth(values: Array, part: float = 0.05) -> Array:
+def smooth(values: Array) -> Array:
     """Average each value with its neighbours, symmetrically, so that nothing is shifted.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
-        What to smooth.
-    part : float, default=0.05
-        Neighbours on each side as a part of n; near the ends fewer are taken.
+        What to smooth; on each side a twentieth of n is taken in, near the ends fewer.
 
     Returns
     -------
     ndarray of shape (n,)
     """
     n = len(values)
-    reach = math.ceil(part * n)
     total = np.concatenate([[0.0], np.cumsum(values)])
     middle = np.arange(n)
-    width = np.minimum(reach, np.minimum(middle, n - 1 - middle))
-    return (total[middle + width + 1] - total[middle - width]) / (2 * width + 1)
+    width = np.minimum(_reach(n), np.minimum(middle, n - 1 - middle))
+    smoothed: Array = (total[middle + width + 1] - total[middle - width]) / (2 * width + 1)
+    return smoothed
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,9 @@ def read(curve: Curve) -> Reading:
             "diverged_at_start" if n > 1 else "failed",
             f"The loss diverged within {n} steps. Lower min_lr, or look at the data.",
         )
-    first = float(curve.level[: max(3, n // 10)].mean())
     best = int(np.argmin(curve.level))
+    # Of a curve that rises from the start the least loss is the first: no fall leads to it.
+    first = float(curve.level[: min(max(3, n // 10), best + 1)].mean())
     fall = first - float(curve.level[best])
     rise = float(curve.level[-1] - curve.level[best])
     significant = max(4 * curve.noise, 0.02 * (1.0 if curve.is_log else abs(first)))
@@ -195,6 +196,11 @@ def interval(lrs: Array, ramps: Sequence[Sequence[float]]) -> tuple[float, float
     readings = [read(average(lrs, [losses])) for losses in ramps]
     rates = [reading.lr for reading in readings if math.isfinite(reading.lr)]
     return (min(rates), max(rates)) if rates else (math.nan, math.nan)
+
+
+def _reach(n: int) -> int:
+    """Give the neighbours that smoothing takes in on each side."""
+    return math.ceil(0.05 * n)
 
 
 def _finite_length(losses: Sequence[float]) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import skorch.callbacks
 import torch
+from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 
@@ -79,6 +80,17 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
     return f"{name}__", net
 
 
+def fitted_nets(estimator: Any) -> list[NeuralNet]:
+    """Find the nets that a fit has trained; meta-estimators fit clones of their parameters."""
+    if isinstance(estimator, NeuralNet):
+        return [estimator] if estimator.initialized_ else []
+    if isinstance(estimator, Pipeline):
+        parts = [step for _, step in estimator.steps]
+    else:
+        parts = [value for name, value in vars(estimator).items() if name.endswith("_")]
+    return [net for part in parts if hasattr(part, "get_params") for net in fitted_nets(part)]
+
+
 def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
     """Give the user's callbacks with the names that parameters reach them by, before any fit."""
     if net.callbacks is None or isinstance(net.callbacks, str):
@@ -142,12 +154,14 @@ def seeded(seed: int) -> Iterator[None]:
         From 0 to 2**32 - 1.
     """
     with _turn, torch.random.fork_rng():
-        numpy_state, python_state = np.random.get_state(), random.getstate()
+        # The generators of those who have no generator of their own, such as a net's split.
+        numpy_state = np.random.get_state()  # noqa: NPY002
+        python_state = random.getstate()
         try:
             torch.manual_seed(seed)
-            np.random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
             random.seed(seed)
             yield
         finally:
-            np.random.set_state(numpy_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)

@@ -7,6 +7,8 @@ from typing import Any
 
 RATIO = "lr_ratio"
 """Key of a group for its ratio, which so travels in the optimizer's state and in pickles."""
+HAS_MOMENTUM = "has_momentum"
+"""Key of a group that uses momentum."""
 
 Groups = list[dict[str, Any]]
 
@@ -23,10 +25,21 @@ def initial_ratios(groups: Groups, base_lr: float) -> list[float]:
     base_lr : float
         The optimizer's own rate, which holds where a group names none.
     """
-    initial = [float(group.get("initial_lr", group["lr"])) for group in groups]
+    noted = ["initial_lr" if "initial_lr" in group else "lr" for group in groups]
+    initial = [float(group[key]) for group, key in zip(groups, noted, strict=True)]
     if len(set(initial)) == 1 or base_lr == 0:
         return [1.0] * len(groups)
     return [lr / base_lr for lr in initial]
+
+
+def note_ratios(groups: Groups, base_lr: float) -> None:
+    """Note each group's ratio in it, once, and make a rate that is a tensor the group's own."""
+    for group, ratio in zip(groups, initial_ratios(groups, base_lr), strict=True):
+        if RATIO not in group:
+            group[RATIO] = ratio
+            # Until now it may be the user's, a parameter of the net that nothing may write to.
+            if hasattr(group["lr"], "clone"):
+                group["lr"] = group["lr"].clone()
 
 
 def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
@@ -36,7 +49,10 @@ def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
 
         def write(rate: float) -> None:
             for group, ratio in zip(groups, ratios, strict=True):
-                group["lr"].fill_(rate * ratio)
+                if hasattr(group["lr"], "fill_"):
+                    group["lr"].fill_(rate * ratio)
+                else:
+                    group["lr"] = rate * ratio
 
     elif set(ratios) == {1.0}:
 
@@ -45,21 +61,29 @@ def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
                 group["lr"] = rate
 
     else:
+        pairs = list(zip(groups, ratios, strict=True))
 
         def write(rate: float) -> None:
-            for group, ratio in zip(groups, ratios, strict=True):
+            for group, ratio in pairs:
                 group["lr"] = rate * ratio
 
     return write
 
 
-def has_momentum(defaults: dict[str, Any]) -> bool:
-    """Tell by an optimizer's defaults whether it uses momentum (or Adam's first beta)."""
-    return "betas" in defaults or bool(defaults.get("momentum"))
+def momentum_groups(groups: Groups) -> Groups:
+    """Give the groups that use momentum (or Adam's first beta), noting it in each.
+
+    The note keeps a group whose momentum a schedule has brought to 0.
+    """
+    for group in groups:
+        if "betas" in group or group.get("momentum"):
+            group[HAS_MOMENTUM] = True
+    return [group for group in groups if HAS_MOMENTUM in group]
 
 
 def momentum_writer(groups: Groups) -> Callable[[float], None]:
-    """Give the function that writes momentum, or Adam's first beta, to all groups."""
+    """Give the function that writes momentum, or Adam's first beta, to all groups that use it."""
+    groups = momentum_groups(groups)
 
     def write(momentum: float) -> None:
         for group in groups:

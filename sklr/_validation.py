@@ -16,6 +16,15 @@ Bound = float | tuple[str, float]
 """A limit, or the (name, value) of another parameter that sets it."""
 
 
+class Description(str):
+    """A received value in words, which a message shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class ParameterError(Exception):
     """A parameter that cannot be: its text says parameter, owner, requirement and received value.
 
@@ -108,7 +117,10 @@ def check_number(
         requirement += " " + limits
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ParameterTypeError(owner, name, requirement, value)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond the range of floats
+        number = math.inf
     if not math.isfinite(number):
         raise ParameterValueError(owner, name, requirement, value)
     if not _within(number, above, at_least, below, at_most):
@@ -185,10 +197,9 @@ def check_increasing(
         the bound.
     """
     requirement = f"be a sequence of strictly increasing numbers greater than {above:g}"
-    is_sequence = isinstance(value, Sequence) or hasattr(value, "tolist")
-    if isinstance(value, str | bytes) or not is_sequence:
+    items = value.tolist() if hasattr(value, "tolist") else value  # an array
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
         raise ParameterTypeError(owner, name, requirement, value)
-    items = list(value)
     if any(isinstance(v, bool) or not isinstance(v, numbers.Real) for v in items):
         raise ParameterTypeError(owner, name, requirement, value)
     numbers_ = tuple(float(v) for v in items)

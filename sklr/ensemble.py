@@ -46,7 +46,7 @@ VOTING = ("soft", "hard")
 Array = npt.NDArray[Any]
 
 
-class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """What both ensembles share: one training, its snapshots as members, their average."""
 
     estimator: Any
@@ -59,13 +59,10 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
 
     def _fit_members(self, X: Any, y: Any) -> None:
         """Train one net and make a member of each snapshot."""
-        net = clone(self.estimator)
+        net = self._net()
         schedule = self._schedule(net)
         snapshots = Snapshots(verbose=self.verbose)
         replace_schedule(net, [("schedule", schedule), ("snapshots", snapshots)])
-        if net.dataset is skorch.dataset.Dataset:
-            net.set_params(dataset=ArrayDataset)
-        net.set_params(warm_start=False)
 
         # None draws one seed from numpy's global state.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -77,6 +74,13 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
         names = [f"snapshot_{i + 1}" for i in range(len(states))]
         self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
         self.history_ = net.history
+
+    def _net(self) -> NeuralNet:
+        """Give a clone of the net, its data fetched by whole batches and cast to its dtype."""
+        net = clone(self.estimator).set_params(warm_start=False)
+        if net.dataset is skorch.dataset.Dataset:
+            net.set_params(dataset=ArrayDataset)
+        return net
 
     def _check_params(self, net_class: type, other: str) -> None:
         """Check what can be checked before the data is looked at."""
@@ -108,11 +112,11 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
             schedule.set_params(**params)
         else:
             return SnapshotCosine(n_cycles=self.n_snapshots or DEFAULT_SNAPSHOTS)
-        if self.n_snapshots is not None:
-            # Only a schedule that has a number of cycles can be told one.
-            if getattr(schedule, "n_cycles", self.n_snapshots) != self.n_snapshots:
-                requirement = f"be None or the schedule's n_cycles={schedule.n_cycles}"
-                raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
+        # What other schedules come to is known after the training.
+        n_cycles = getattr(schedule, "n_cycles", None)
+        if None not in (n_cycles, self.n_snapshots) and n_cycles != self.n_snapshots:
+            requirement = f"be None or the schedule's n_cycles={n_cycles}"
+            raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
         return schedule
 
     def _kept(self, states: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
@@ -152,10 +156,6 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
         """Give each member's output, shape (n_members, n_samples, ...)."""
         raise NotImplementedError
 
-    def _checked_X(self, X: Any) -> Any:
-        check_is_fitted(self)
-        return _checked(self, X, reset=False)
-
     def _staged_average(self, X: Any) -> Iterator[Array]:
         """Yield the weighted mean of the last 1, 2, ... members' outputs."""
         outputs = self._outputs(X)
@@ -184,7 +184,7 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
         return hasattr(self, "estimators_")
 
 
-class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):  # type: ignore[misc]
+class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
     """Train one net, get M members for free, and let them vote.
 
     The net is trained once, with a cyclic schedule; the weights at the end of each cycle make a
@@ -317,13 +317,22 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):  # type: ignore[
                 "Classifier can't train when only one class is present: y holds only "
                 f"{self.classes_[0]!r}."
             )
+        self._check_outputs(X)
         binary = isinstance(self.estimator, NeuralNetBinaryClassifier)
         encoded = self.le_.transform(y).astype(np.float32 if binary else np.int64)
         self._fit_members(X, encoded)
         return self
 
+    def _check_outputs(self, X: Any) -> None:
+        """Refuse a net with fewer outputs than classes before it is trained."""
+        if isinstance(X, np.ndarray):
+            with seeded(0):
+                untrained = clone(self._net()).set_params(verbose=0, callbacks="disable")
+                self._proba(untrained.initialize(), X[:1])
+
     def _outputs(self, X: Any) -> Array:
-        X = self._checked_X(X)
+        check_is_fitted(self)
+        X = _checked(self, X, reset=False)
         return np.stack([self._proba(member, X) for member in self.estimators_])
 
     def _proba(self, member: NeuralNet, X: Any) -> Array:
@@ -422,7 +431,7 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):  # type: ignore[
         """
         outputs = self._outputs(X)
         if self.voting == "hard":
-            return outputs.argmax(axis=2).T
+            return np.asarray(outputs.argmax(axis=2).T)
         return np.hstack(list(outputs)) if self.flatten_transform else outputs
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
@@ -451,7 +460,7 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):  # type: ignore[
         return np.asarray([f"{base}_{name}" for name in names], dtype=object)
 
 
-class SnapshotEnsembleRegressor(RegressorMixin, _BaseSnapshotEnsemble):  # type: ignore[misc]
+class SnapshotEnsembleRegressor(RegressorMixin, _BaseSnapshotEnsemble):
     """Train one regressor net, get M members for free, and average them.
 
     The interface is that of scikit-learn's VotingRegressor.
@@ -558,7 +567,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, _BaseSnapshotEnsemble):  # type:
         return self
 
     def _outputs(self, X: Any) -> Array:
-        X = self._checked_X(X)
+        check_is_fitted(self)
+        X = _checked(self, X, reset=False)
         return np.stack([np.asarray(member.predict(X)).ravel() for member in self.estimators_])
 
     def predict(self, X: Any) -> Array:

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from sklr._param_groups import Groups, initial_ratios, rate_writer
-from sklr._validation import ParameterTypeError, ParameterValueError
+from sklr._validation import ParameterTypeError, ParameterValueError, check_integer
 from sklr.schedules import BaseSchedule
 
 
@@ -16,8 +16,10 @@ class ScheduleLR(LRScheduler):
     """A schedule of `sklr.schedules` as a `torch.optim.lr_scheduler.LRScheduler`.
 
     The rate is the schedule's, a pure function of the step; groups with an initial rate of their
-    own keep their proportion to the optimizer's. Unlike torch's schedulers it holds no running
-    state that could drift, leaves momentum alone, and loading a state sets the rate.
+    own keep their proportion to the optimizer's, or to the highest if no group has the optimizer's.
+    Unlike torch's schedulers it holds no running state that could drift, leaves momentum alone, and
+    loading a state sets the rate. In a SequentialLR before a scheduler of torch's, load the
+    optimizer's state after the scheduler's.
 
     Parameters
     ----------
@@ -30,8 +32,8 @@ class ScheduleLR(LRScheduler):
 
     Raises
     ------
-    TypeError
-        If `optimizer` is no optimizer or `schedule` no schedule.
+    TypeError, ValueError
+        If `optimizer` is no optimizer, `schedule` no schedule, or `last_epoch` no integer from -1.
 
     Examples
     --------
@@ -54,7 +56,8 @@ class ScheduleLR(LRScheduler):
             requirement = "be a schedule of sklr.schedules"
             raise ParameterTypeError(self, "schedule", requirement, schedule)
         self.schedule = schedule
-        self._ratios = initial_ratios(optimizer.param_groups, float(optimizer.defaults["lr"]))
+        last_epoch = check_integer(self, "last_epoch", last_epoch, at_least=-1)
+        self._ratios = initial_ratios(optimizer.param_groups, _reference_lr(optimizer))
         self._groups: Groups | None = None
         if last_epoch != -1:
             # torch insists on this key when resuming; nothing here depends on it.
@@ -69,7 +72,7 @@ class ScheduleLR(LRScheduler):
 
     def get_last_lr(self) -> list[Any]:
         """Give the rates that were written last, one a group."""
-        return [self._rate * ratio for ratio in self._ratios]
+        return self.get_lr()
 
     def _update_lr(self, epoch: int | None = None) -> None:
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
@@ -81,8 +84,13 @@ class ScheduleLR(LRScheduler):
         if groups is not self._groups:
             self._groups = groups
             self._write = rate_writer(groups, self._ratios)
-        self._rate = self.schedule(self.last_epoch)
-        self._write(self._rate)
+        if len(groups) != len(self._ratios):
+            requirement = (
+                f"keep its {len(self._ratios)} parameter groups: for more, make a new ScheduleLR, "
+                f"with last_epoch={self.last_epoch - 1} to go on from here"
+            )
+            raise ParameterValueError(self, "optimizer", requirement, len(groups))
+        self._write(self.schedule(self.last_epoch))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "_write"} | {
@@ -103,16 +111,31 @@ class ScheduleLR(LRScheduler):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the state is another schedule's, or no state of a ScheduleLR.
         """
+        requirement = "be the state of a ScheduleLR, with keys 'step' and 'schedule'"
+        if not isinstance(state_dict, dict):
+            raise ParameterTypeError(self, "state_dict", requirement, state_dict)
         if set(state_dict) != {"step", "schedule"}:
-            requirement = "be the state of a ScheduleLR, with keys 'step' and 'schedule'"
-            raise ParameterValueError(self, "state_dict", requirement, sorted(state_dict))
+            raise ParameterValueError(self, "state_dict", requirement, list(state_dict))
         if state_dict["schedule"] != repr(self.schedule):
             requirement = f"be the state of {self.schedule!r}"
             raise ParameterValueError(self, "state_dict", requirement, state_dict["schedule"])
-        self.last_epoch = state_dict["step"]
+        self.last_epoch = check_integer(self, "step", state_dict["step"], at_least=-1)
         # Within a SequentialLR the schedulers whose turn has not come stand at step -1.
         if self.last_epoch >= 0:
             self._apply()
+
+
+def _reference_lr(optimizer: Optimizer) -> float:
+    """Give the initial rate that the schedule's rate takes the place of.
+
+    It is the optimizer's own where a group has that. It need not be anyone's: all groups may name
+    rates, and torch's CyclicLR and OneCycleLR leave initial rates of their own behind. Then it is
+    the highest group's, so that no group goes above the schedule.
+    """
+    own = float(optimizer.defaults["lr"])
+    groups = optimizer.param_groups
+    initial = [float(group.get("initial_lr", group["lr"])) for group in groups]
+    return own if own and own in initial else max(initial)

@@ -15,7 +15,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from sklr import _curves
-from sklr._nets import find_net, find_schedule, make_silent, seeded
+from sklr._nets import find_net, find_schedule, fitted_nets, make_silent, seeded
 from sklr._validation import check_integer, in_name_of
 from sklr.callbacks import LRFinder, Schedule
 from sklr.plotting import LRRangeDisplay
@@ -96,7 +96,7 @@ class LRSuggestion:
         return {name: lr for name, lr in self.params.items() if not name.endswith("__base_lr")}
 
 
-class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):  # type: ignore[misc]
+class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """Find a learning rate by Smith's range test, repeated and averaged.
 
     Clones of the estimator are trained while the rate rises from `min_lr` to `max_lr`; the
@@ -322,8 +322,8 @@ def _run_ramp(
         # However short the data, this many epochs hold the ramp, which ends them itself.
         net.set_params(max_epochs=finder.n_steps, train_split=None)
         trained.fit(X, y, **fit_params)
-        _, net = find_net(trained, trained)
-    done = dict(net.callbacks_)["lr_finder"]
+    (fitted,) = fitted_nets(trained)
+    done = dict(fitted.callbacks_)["lr_finder"]
     if done.ended_ is None:
         # skorch swallows the user's Ctrl-C; nothing else ends a ramp early.
         raise KeyboardInterrupt

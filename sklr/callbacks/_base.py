@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 
-from sklr._param_groups import RATIO, Groups, initial_ratios, momentum_writer, rate_writer
+from sklr._param_groups import RATIO, Groups, momentum_writer, note_ratios, rate_writer
 from sklr._validation import (
     ParameterTypeError,
     ParameterValueError,
@@ -61,39 +61,51 @@ class Run:
         The step that was begun last.
     n_steps : int or None
         Steps of the whole training, where the schedule needs to know.
+    plan : Plan or None
+        What `rate`, `momentum` and `schedule` were made for; None before the first epoch.
     schedule : schedule or None
         The value that gives the rates, None for a bare callable.
     """
 
     def __init__(self, net: NeuralNet) -> None:
         self.accelerator = getattr(net, "accelerator", None)
+        optimizer = getattr(net, "optimizer_", None)
+        # An accelerator speaks for all optimizers that it ever prepared. One whose training ended
+        # with a skipped step makes it say so for ever: then the net's own has to be asked.
+        skipped = self.accelerator is not None and self.accelerator.optimizer_step_was_skipped
+        self.own_optimizer = optimizer if skipped else None
         self.steps_per_epoch: int | None = None
         self.n_steps: int | None = None
         self.step: float = 0
         self.begun: float = 0
         self.snapshot_steps: frozenset[int] | None = None
         self.steps_in_epoch = 0
+        self.plan: Plan | None = None
+        self.rate: Rate
+        self.momentum: Rate | None = None
         self.schedule: BaseSchedule | None = None
         self.lr: float | None = None
 
     def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
-        """Bind what the hot loop touches: the groups and this epoch's rows of the history."""
+        """Bind what the hot loop touches: the groups and this epoch's row of the history."""
         groups = _groups(net)
         ratios = [group[RATIO] for group in groups]
         write_rate = rate_writer(groups, ratios)
         history = net.history
         # Recording through the history copies the list of its epochs once a batch.
-        batches = history[-1]["batches"] if isinstance(history, list) else None
+        row = history[-1] if isinstance(history, list) else None
         self.steps_in_epoch = 0
 
         def begin_step() -> None:
             self.begun = step = self.step
             self.lr = lr = rate(step)
             write_rate(lr)
-            if batches is None:
+            # The epoch's rate is its last batch's, there before any callback's on_epoch_end.
+            if row is None:
                 history.record_batch("lr", lr)
+                history.record("lr", lr)
             else:
-                batches[-1]["lr"] = lr
+                row["batches"][-1]["lr"] = row["lr"] = lr
 
         self.begin_step = begin_step
         if momentum is not None:
@@ -109,7 +121,10 @@ class Run:
         """Tell whether the batch that just ended moved the weights (accelerate may skip it)."""
         if self.accelerator is None:
             return True
-        skipped = self.accelerator.optimizer_step_was_skipped
+        if self.own_optimizer is not None:
+            skipped = self.own_optimizer.step_was_skipped
+        else:
+            skipped = self.accelerator.optimizer_step_was_skipped
         return self.accelerator.sync_gradients and not skipped
 
     def begun_step_is_due(self) -> bool:
@@ -128,13 +143,13 @@ runs: WeakKeyDictionary[NeuralNet, Run] = WeakKeyDictionary()
 """The trainings under way, by net."""
 
 
-class ScheduleCallback(Callback):  # type: ignore[misc]
+class ScheduleCallback(Callback):
     """Base of the callbacks that set the rate of each training batch.
 
     A subclass says in `_rate` how the rate follows from the step. It holds parameters only.
     """
 
-    unit: str
+    unit: str = "batch"
 
     def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
         """Give the function from step to rate; check every parameter."""
@@ -167,10 +182,12 @@ class ScheduleCallback(Callback):  # type: ignore[misc]
         run.step, run.n_steps = self._position(rows, run.steps_per_epoch, n_epochs)
 
         groups, lr = _groups(net), own_lr(net)
-        for group, ratio in zip(groups, initial_ratios(groups, lr), strict=True):
-            group.setdefault(RATIO, ratio)
-        rate = self._rate(net, run, Plan(run.steps_per_epoch, run.n_steps, lr))
-        momentum = self._momentum(net, run)
+        note_ratios(groups, lr)
+        plan = Plan(run.steps_per_epoch, run.n_steps, lr)
+        if plan != run.plan:
+            run.plan, run.rate = plan, self._rate(net, run, plan)
+            run.momentum = self._momentum(net, run)
+        rate, momentum = run.rate, run.momentum
         if run.steps_per_epoch is not None and run.n_steps is not None:
             if self._needs_total():
                 last = run.n_steps - 1
@@ -199,14 +216,6 @@ class ScheduleCallback(Callback):  # type: ignore[misc]
             run.end_step()
             if run.accelerator is not None:
                 net.history.record(_progress.OPTIMIZER_STEPS, run.steps_in_epoch)
-
-    def on_epoch_end(
-        self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
-    ) -> None:
-        """Record the rate of the epoch's last batch."""
-        lr = runs[net].lr
-        if lr is not None:
-            net.history.record("lr", lr)
 
     def _snapshot_steps(self, run: Run) -> frozenset[int] | None:
         """Give the counts of steps after which a snapshot is due; None where none can be told."""
@@ -316,5 +325,6 @@ def _held(rate: Rate, last: int) -> Rate:
 
 
 def _whole(steps: float) -> float:
-    """Give an int for a whole number of steps."""
-    return int(steps) if steps == int(steps) else steps
+    """Give an int for a whole number of steps, which must not be missed by a rounding error."""
+    whole = round(steps)
+    return whole if math.isclose(steps, whole, rel_tol=1e-9) else steps

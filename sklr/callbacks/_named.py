@@ -140,12 +140,12 @@ class NamedSchedule(ScheduleCallback):
     def _peak(self, name: str, plan: Plan) -> float:
         """Give a rate that stands for the optimizer's own where it is None."""
         value = getattr(self, name)
-        if value is not None:
-            return check_number(self, name, value, above=0)
-        if plan.lr is None:
+        if value is None:
+            value = plan.lr
+        if value is None:
             requirement = "be a number, or lr be given as the optimizer's own rate"
             raise ParameterTypeError(self, name, requirement, None)
-        return plan.lr
+        return check_number(self, name, value, above=0)
 
     def _floor(self, name: str, peak: float, fraction: float) -> float:
         """Give a rate that is a fraction of the peak where it is None."""

@@ -54,6 +54,8 @@ def epochs_done_in_steps(rows: Sequence[Row], steps_per_epoch: int) -> float:
 
 def planned_epochs(rows: Sequence[Row]) -> int | None:
     """Give the epochs that the first fit was to have, or None where no schedule noted them."""
-    if rows and TOTAL_STEPS in rows[0]:
-        return round(rows[0][TOTAL_STEPS] / rows[0][PLANNED_STEPS])
+    for row in rows:
+        # A fit that was cut before its first epoch began left a row without a plan.
+        if TOTAL_STEPS in row:
+            return int(row[TOTAL_STEPS]) // int(row[PLANNED_STEPS])
     return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from skorch import NeuralNet
 
 from sklr import schedules
-from sklr._param_groups import has_momentum
+from sklr._param_groups import momentum_groups
 from sklr._validation import ParameterTypeError, ParameterValueError, check_number
 from sklr.callbacks._base import Plan, Rate, Run
 from sklr.callbacks._named import NamedSchedule
@@ -32,15 +33,15 @@ class MomentumCycle(NamedSchedule):
         high = check_number(
             self, "max_momentum", self.max_momentum, above=("min_momentum", low), below=1
         )
-        if not has_momentum(net.optimizer_.defaults):
+        if not momentum_groups(net.optimizer_.param_groups):
             name = type(net.optimizer_).__name__
             requirement = f"be None for an optimizer that has no momentum, as {name} here"
             raise ParameterValueError(self, "max_momentum", requirement, self.max_momentum)
 
-        value, start = run.schedule, 0
+        value: Any = run.schedule
+        start = 0
         if isinstance(value, Warmup):
             value, start = value.schedule, value.n_steps
-        assert isinstance(value, schedules.Triangular | schedules.OneCycle)
         weight = value._weight
         return lambda step: between(high, low, weight(max(step - start, 0), Scalar))
 
@@ -160,7 +161,8 @@ class SGDR(NamedSchedule):
         return schedules.CosineRestarts(
             min_lr=self._floor("min_lr", max_lr, 0.0),
             max_lr=max_lr,
-            cycle_length=self._length("cycle_length", plan),
+            # What rounds to one step is taken for one.
+            cycle_length=max(self._length("cycle_length", plan), 1),
             cycle_mult=self.cycle_mult,
             max_decay=self.max_decay,
             min_decay=self.min_decay,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from skorch import NeuralNet
@@ -62,8 +62,6 @@ class LRFinder(ScheduleCallback):
     >>> LRFinder(max_lr=1.0)
     LRFinder(max_lr=1.0)
     """
-
-    unit: ClassVar[str] = "batch"
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Schedule(ScheduleCallback):
 
     def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
         schedule = self.schedule
-        if not callable(schedule):
+        if not callable(schedule) or isinstance(schedule, type):
             requirement = "be a schedule of sklr.schedules or a function of the step"
             raise ParameterTypeError(self, "schedule", requirement, schedule)
         if self.unit == "batch" and isinstance(schedule, BaseSchedule):
@@ -57,15 +57,23 @@ class Schedule(ScheduleCallback):
         def rate(step: float) -> float:
             return self._checked(schedule(step if length == 1 else step / length))
 
-        rate(run.step)
         return rate
 
     def _checked(self, rate: Any) -> float:
         requirement = "give a finite rate at least 0"
-        try:
-            number = float(rate)
-        except (TypeError, ValueError):
-            raise ParameterTypeError(self, "schedule", requirement, rate) from None
+        number = _number(rate)
+        if number is None:
+            raise ParameterTypeError(self, "schedule", requirement, rate)
         if not 0 <= number < math.inf:
             raise ParameterValueError(self, "schedule", requirement, rate)
         return number
+
+
+def _number(value: Any) -> float | None:
+    """Give a number of any numeric type as a float, None for what is no number."""
+    if isinstance(value, str | bytes | bool):  # which float() would take
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

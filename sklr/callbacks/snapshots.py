@@ -14,7 +14,7 @@ from sklr.callbacks._base import ScheduleCallback, runs
 StateDict = dict[str, torch.Tensor]
 
 
-class Snapshots(Callback):  # type: ignore[misc]
+class Snapshots(Callback):
     """Copies of the weights after the last step of each cycle of the net's schedule.
 
     The schedule is the callback of this package that the net has beside this one; its

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -18,6 +18,7 @@ from sklr._validation import (
     ParameterValueError,
     check_integer,
     check_number,
+    check_option,
 )
 
 
@@ -78,7 +79,8 @@ class BaseSchedule(ABC):
         ValueError
             If a step is negative, NaN or infinite.
         """
-        if isinstance(step, int | float):
+        # Only the plain types: a bool is no step, and a numpy scalar would make the rate one.
+        if type(step) is int or type(step) is float:
             if 0 <= step < math.inf:
                 return self._rate(step, Scalar)
             raise self._step_error(step)
@@ -150,6 +152,10 @@ class BaseSchedule(ABC):
         """Check a field and store it as a plain int."""
         value = getattr(self, name)
         self._store(name, check_integer(self, name, value, at_least=at_least, at_most=at_most))
+
+    def _option(self, name: str, options: Collection[str]) -> None:
+        """Check a field and store it as a plain str, which numpy's is not."""
+        self._store(name, str(check_option(self, name, getattr(self, name), options)))
 
     def _bounds(self, low: str, high: str) -> None:
         """Check a pair of rates: the lower at least 0, the higher above it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from sklr._validation import ParameterTypeError, ParameterValueError, check_increasing
@@ -77,7 +77,7 @@ def join(schedules: Sequence[BaseSchedule], boundaries: Sequence[int]) -> BaseSc
     >>> join([Constant(lr=1.0), ExponentialDecay(lr=1.0, gamma=0.5)], [2])(range(5))
     array([1.  , 1.  , 1.  , 0.5 , 0.25])
     """
-    return Join(schedules=tuple(schedules), boundaries=tuple(boundaries))
+    return Join(schedules=schedules, boundaries=boundaries)
 
 
 def scale(schedule: BaseSchedule, factor: float) -> BaseSchedule:
@@ -109,8 +109,16 @@ def scale(schedule: BaseSchedule, factor: float) -> BaseSchedule:
     return Scale(schedule=schedule, factor=factor)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Warmup(BaseSchedule):
+class _Composition(BaseSchedule):
+    """A schedule of schedules, shown as the call that makes it."""
+
+    def __repr__(self) -> str:
+        values = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
+        return f"{type(self).__name__.lower()}({', '.join(values)})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Warmup(_Composition):
     """A linear warm-up and the schedule after it; made by `warmup`."""
 
     schedule: BaseSchedule
@@ -124,10 +132,9 @@ class Warmup(BaseSchedule):
 
     def _rate(self, t: Any, xp: Any) -> Any:
         after = self.schedule._rate(xp.maximum(t - self.n_steps, 0), xp)
-        if self.start_factor:
-            done = t / self.n_steps
-        else:
-            done = (t + 1) / (self.n_steps + 1)
+        # From a start_factor of 0 the line leaves one step earlier.
+        early = 0 if self.start_factor else 1
+        done = (t + early) / (self.n_steps + early)
         factor = self.start_factor + (1.0 - self.start_factor) * done
         return xp.where(t < self.n_steps, factor * after, after)
 
@@ -138,28 +145,31 @@ class Warmup(BaseSchedule):
         return tuple(self.n_steps + step for step in later)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Join(BaseSchedule):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Join(_Composition):
     """Schedules one after another; made by `join`."""
 
-    schedules: tuple[BaseSchedule, ...]
-    boundaries: tuple[int, ...]
+    schedules: Sequence[BaseSchedule]
+    boundaries: Sequence[int]
 
     def __post_init__(self) -> None:
-        if not self.schedules:
-            requirement = "be a sequence of at least one schedule"
+        requirement = "be a sequence of at least one schedule"
+        schedules = _items(self, "schedules", self.schedules, requirement)
+        if not schedules:
             raise ParameterValueError(self, "schedules", requirement, self.schedules)
-        for schedule in self.schedules:
+        for schedule in schedules:
             _check_schedule(self, "schedules", schedule)
-        if len(self.boundaries) != len(self.schedules) - 1:
-            requirement = f"hold one step fewer than the {len(self.schedules)} schedules"
+        requirement = "be a sequence of whole steps"
+        steps = _items(self, "boundaries", self.boundaries, requirement)
+        if steps:
+            steps = check_increasing(self, "boundaries", steps)
+        if any(step != int(step) for step in steps):
             raise ParameterValueError(self, "boundaries", requirement, self.boundaries)
-        if self.boundaries:
-            whole = check_increasing(self, "boundaries", self.boundaries)
-            if any(step != int(step) for step in whole):
-                requirement = "be a sequence of whole steps"
-                raise ParameterValueError(self, "boundaries", requirement, self.boundaries)
-            self._store("boundaries", tuple(int(step) for step in whole))
+        if len(steps) != len(schedules) - 1:
+            requirement = f"hold one step fewer than the {len(schedules)} schedules"
+            raise ParameterValueError(self, "boundaries", requirement, self.boundaries)
+        self._store("schedules", schedules)
+        self._store("boundaries", tuple(int(step) for step in steps))
 
     def _rate(self, t: Any, xp: Any) -> Any:
         rate = self.schedules[0]._rate(t, xp)
@@ -178,8 +188,8 @@ class Join(BaseSchedule):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale(BaseSchedule):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Scale(_Composition):
     """A schedule times a factor; made by `scale`."""
 
     schedule: BaseSchedule
@@ -194,6 +204,13 @@ class Scale(BaseSchedule):
 
     def _snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
         return self.schedule.snapshot_steps(n_steps)
+
+
+def _items(owner: object, name: str, value: Any, requirement: str) -> tuple[Any, ...]:
+    items = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        raise ParameterTypeError(owner, name, requirement, value)
+    return tuple(items)
 
 
 def _check_schedule(owner: object, name: str, value: object) -> None:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import count, takewhile
+from itertools import count, pairwise, takewhile
 from typing import Any
 
-from sklr._validation import ParameterValueError, check_option
+from sklr._validation import ParameterValueError
 from sklr.schedules._base import (
     BaseSchedule,
     Scalar,
@@ -70,7 +70,7 @@ class Triangular(BaseSchedule):
     def __post_init__(self) -> None:
         self._bounds("base_lr", "max_lr")
         self._number("step_size", at_least=0.5)
-        check_option(self, "mode", self.mode, TRIANGULAR_MODES)
+        self._option("mode", TRIANGULAR_MODES)
         self._number("gamma", above=0, at_most=1)
 
     def _rate(self, t: Any, xp: Any) -> Any:
@@ -315,7 +315,7 @@ class OneCycle(BaseSchedule):
         self._number("pct_start", at_least=0, at_most=1)
         self._number("div_factor", at_least=1)
         self._number("final_div_factor", at_least=1)
-        check_option(self, "anneal", self.anneal, ANNEALS)
+        self._option("anneal", ANNEALS)
 
     @cached_property
     def _peak(self) -> float:
@@ -418,10 +418,7 @@ class FastGeometric(BaseSchedule):
         pretrain = self._pretrain_steps
         cycle_steps = self.n_steps - pretrain
         ends = [even_end(k, cycle_steps, self.n_cycles, Scalar) for k in range(self.n_cycles + 1)]
-        middles = (
-            pretrain + math.ceil((start + end) / 2)
-            for start, end in zip(ends, ends[1:], strict=False)
-        )
+        middles = (pretrain + math.ceil((start + end) / 2) for start, end in pairwise(ends))
         return _whole_ends(middles, n_steps)
 
 

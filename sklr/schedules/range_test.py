@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sklr._validation import check_option
 from sklr.schedules._base import BaseSchedule, between
 
 SCALES = ("log", "linear")
@@ -48,7 +47,7 @@ class RangeTest(BaseSchedule):
     scale: str = "log"
 
     def __post_init__(self) -> None:
-        check_option(self, "scale", self.scale, SCALES)
+        self._option("scale", SCALES)
         if self.scale == "log":
             self._number("min_lr", above=0)
         self._bounds("min_lr", "max_lr")
