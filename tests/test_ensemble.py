@@ -1,0 +1,346 @@
+"""SnapshotEnsemble and its regressor: one training, used as scikit-learn's voting ensembles."""
+
+import pickle
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import LabelEncoder, StandardScaler, scale
+from skorch import NeuralNetBinaryClassifier
+
+from sklr import (
+    SGDR,
+    CosineDecay,
+    CyclicalLR,
+    Schedule,
+    SnapshotCosine,
+    SnapshotEnsemble,
+    SnapshotEnsembleRegressor,
+    schedules,
+)
+
+WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
+
+
+def fit(y=Y_DIGITS, *, net=None, **params):
+    ensemble = SnapshotEnsemble(net or make_classifier(), **({"random_state": 0} | params))
+    return ensemble.fit(X_DIGITS, y)
+
+
+def voting(ensemble, how, weights=None, **params):
+    """scikit-learn's VotingClassifier of the same members: the oracle."""
+    members = [(name, FrozenEstimator(m)) for name, m in ensemble.named_estimators_.items()]
+    oracle = VotingClassifier(members, voting=how, weights=weights, **params)
+    oracle.estimators_ = [member for _, member in members]
+    oracle.le_ = LabelEncoder().fit(ensemble.le_.classes_)
+    oracle.classes_ = oracle.le_.classes_
+    return oracle
+
+
+@pytest.fixture(scope="module")
+def soft():
+    return fit(WORDS, n_snapshots=3)
+
+
+@pytest.fixture(scope="module")
+def hard():
+    return fit(WORDS, n_snapshots=3, voting="hard")
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 0.5]], ids=["even", "weighted"])
+def test_soft_voting_is_that_of_votingclassifier(soft, weights):
+    ensemble = pickle.loads(pickle.dumps(soft)).set_params(weights=weights)
+    oracle = voting(ensemble, "soft", weights)
+    np.testing.assert_allclose(
+        ensemble.predict_proba(X_DIGITS), oracle.predict_proba(X_DIGITS), atol=1e-7
+    )
+    np.testing.assert_array_equal(ensemble.predict(X_DIGITS), oracle.predict(X_DIGITS))
+    assert ensemble.score(X_DIGITS, WORDS) == oracle.score(X_DIGITS, WORDS) > 0.7
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 0.5]], ids=["even", "weighted"])
+def test_hard_voting_is_that_of_votingclassifier(hard, weights):
+    ensemble = pickle.loads(pickle.dumps(hard)).set_params(weights=weights)
+    oracle = voting(ensemble, "hard", weights)
+    np.testing.assert_array_equal(ensemble.predict(X_DIGITS), oracle.predict(X_DIGITS))
+    np.testing.assert_array_equal(ensemble.transform(X_DIGITS), oracle.transform(X_DIGITS))
+    for name in ("predict_proba", "staged_predict", "staged_predict_proba"):
+        assert not hasattr(ensemble, name)
+
+
+def test_transform_and_names_are_those_of_votingclassifier(soft, hard):
+    oracle = voting(soft, "soft")
+    np.testing.assert_array_equal(soft.transform(X_DIGITS), oracle.transform(X_DIGITS))
+    deep = pickle.loads(pickle.dumps(soft)).set_params(flatten_transform=False)
+    assert deep.transform(X_DIGITS).shape == (3, 500, 10)
+    with pytest.raises(ValueError, match="flatten_transform=False"):
+        deep.get_feature_names_out()
+    names = soft.get_feature_names_out()
+    assert names.shape == (30,)
+    assert names[0] == "snapshotensemble_snapshot_10"
+    assert list(hard.get_feature_names_out()) == [
+        f"snapshotensemble_snapshot_{i}" for i in (1, 2, 3)
+    ]
+    frame = pickle.loads(pickle.dumps(soft)).set_output(transform="pandas").transform(X_DIGITS)
+    assert list(frame.columns) == list(names)
+
+
+def test_staged_answers_end_with_the_whole(soft):
+    stages = list(soft.staged_predict_proba(X_DIGITS))
+    assert len(stages) == 3
+    last = soft.estimators_[-1].predict_proba(X_DIGITS)
+    np.testing.assert_allclose(stages[0], last, atol=1e-7)
+    np.testing.assert_allclose(stages[-1], soft.predict_proba(X_DIGITS), atol=1e-7)
+    np.testing.assert_array_equal(list(soft.staged_predict(X_DIGITS))[-1], soft.predict(X_DIGITS))
+
+
+def test_attributes_are_those_of_votingclassifier(soft):
+    assert list(soft.named_estimators_) == ["snapshot_1", "snapshot_2", "snapshot_3"]
+    assert soft.named_estimators_.snapshot_2 is soft.estimators_[1]
+    np.testing.assert_array_equal(soft.classes_, sorted(set(WORDS)))
+    assert soft.n_features_in_ == 64
+    assert soft.history_[-1, "lr"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("params", "count"),
+    [
+        pytest.param({}, 5, id="default"),
+        pytest.param({"n_snapshots": 4}, 4, id="n_snapshots"),
+        pytest.param({"n_snapshots": 4, "n_members": 2}, 2, id="n_members"),
+        pytest.param({"schedule": SnapshotCosine(n_cycles=2)}, 2, id="schedule"),
+        pytest.param({"schedule": SnapshotCosine(n_cycles=2), "n_snapshots": 2}, 2, id="both"),
+        pytest.param({"schedule": SGDR(cycle_length=1, cycle_mult=2)}, 2, id="SGDR"),
+        pytest.param({"schedule": CyclicalLR(step_size=1)}, 3, id="cyclical"),
+        pytest.param({"schedule": CosineDecay()}, 1, id="no cycles"),
+    ],
+)
+def test_number_of_members(params, count):
+    assert len(fit(**params).estimators_) == count
+
+
+def test_the_nets_own_schedule_is_used():
+    callbacks = [("lr", SnapshotCosine(n_cycles=5))]
+    net = make_classifier(callbacks=callbacks, callbacks__lr__n_cycles=2)
+    assert len(fit(net=net).estimators_) == 2
+    assert callbacks[0][1].n_cycles == 5  # the user's own object
+
+
+def test_members_are_the_last_snapshots():
+    three, two = fit(n_snapshots=3), fit(n_snapshots=3, n_members=2)
+    for kept, whole in zip(two.estimators_, three.estimators_[1:], strict=True):
+        np.testing.assert_array_equal(kept.predict_proba(X_DIGITS), whole.predict_proba(X_DIGITS))
+
+
+def test_seeds_repeat_and_global_states_stay():
+    states = torch.get_rng_state(), random.getstate()
+    first, second = fit(n_snapshots=2), fit(n_snapshots=2)
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+    np.testing.assert_array_equal(first.predict_proba(X_DIGITS), second.predict_proba(X_DIGITS))
+    other = fit(n_snapshots=2, random_state=1)
+    assert not np.allclose(first.predict_proba(X_DIGITS), other.predict_proba(X_DIGITS))
+
+
+def test_a_refit_replaces_the_members():
+    ensemble = fit(n_snapshots=2)
+    ensemble.fit(X_DIGITS[Y_DIGITS < 4], WORDS[Y_DIGITS < 4])
+    assert len(ensemble.estimators_) == 2
+    assert len(ensemble.classes_) == 4
+    proba = ensemble.predict_proba(X_DIGITS)
+    # The net has more outputs than there are classes now.
+    assert proba.shape == (500, 4)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pytest.param(X_DIGITS.astype(np.float64), id="float64"),
+        pytest.param(X_DIGITS.tolist(), id="lists"),
+        pytest.param(pd.DataFrame(X_DIGITS).add_prefix("pixel"), id="frame"),
+        pytest.param(torch.from_numpy(X_DIGITS), id="tensor"),
+    ],
+)
+def test_containers_give_the_same_answer(X):
+    expected = fit(n_snapshots=2).predict_proba(X_DIGITS)
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0).fit(X, Y_DIGITS)
+    np.testing.assert_allclose(ensemble.predict_proba(X), expected, atol=1e-6)
+
+
+def test_feature_names_are_checked():
+    X = pd.DataFrame(X_DIGITS).add_prefix("pixel")
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0).fit(X, Y_DIGITS)
+    assert ensemble.feature_names_in_[0] == "pixel0"
+    with pytest.raises(ValueError, match="feature names"):
+        ensemble.predict(X.add_prefix("other"))
+
+
+def test_images_keep_their_shape():
+    class Flatten(MLP):
+        def forward(self, X):
+            assert X.ndim == 3
+            return super().forward(X.flatten(1))
+
+    images = X_DIGITS.reshape(-1, 8, 8)
+    ensemble = SnapshotEnsemble(make_classifier(Flatten), n_snapshots=2, random_state=0)
+    assert ensemble.fit(images, Y_DIGITS).score(images, Y_DIGITS) > 0.7
+
+
+def test_binary_nets():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X)
+    net = NeuralNetBinaryClassifier(
+        MLP,
+        module__n_inputs=30,
+        module__n_outputs=1,
+        lr=0.5,
+        max_epochs=10,
+        train_split=None,
+        verbose=0,
+    )
+    words = np.array(["bad", "good"])[y]
+    ensemble = SnapshotEnsemble(net, n_snapshots=2, random_state=0).fit(X, words)
+    assert ensemble.score(X, words) > 0.95
+    assert ensemble.predict_proba(X).shape == (len(X), 2)
+
+
+def test_in_pipelines_searches_and_beside_others():
+    pipe = make_pipeline(
+        StandardScaler(), SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
+    )
+    assert cross_val_score(pipe, X_DIGITS, WORDS, cv=2).min() > 0.7
+    grid = GridSearchCV(pipe, {"snapshotensemble__estimator__lr": [1e-5, 0.2]}, cv=2)
+    assert grid.fit(X_DIGITS, WORDS).best_params_ == {"snapshotensemble__estimator__lr": 0.2}
+    mixed = VotingClassifier(
+        [("snapshots", pipe), ("linear", LogisticRegression(max_iter=500))], voting="soft"
+    )
+    assert mixed.fit(X_DIGITS, WORDS).score(X_DIGITS, WORDS) > 0.7
+
+
+@pytest.fixture(scope="module")
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return scale(X), scale(y)
+
+
+def test_regressor_is_votingregressor(diabetes):
+    X, y = diabetes
+    ensemble = SnapshotEnsembleRegressor(
+        make_regressor(), n_snapshots=3, weights=[1, 2, 3], random_state=0
+    ).fit(X, y)
+    assert ensemble.score(X, y) > 0.4
+    assert ensemble.predict(X).shape == (len(X),)
+    oracle = VotingRegressor([("a", LogisticRegression())], weights=[1, 2, 3])
+    columns = ensemble.transform(X)
+    oracle._predict = lambda X: columns
+    oracle.estimators_ = ensemble.estimators_
+    oracle.estimators = list(ensemble.named_estimators_.items())
+    np.testing.assert_allclose(ensemble.predict(X), oracle.predict(X), rtol=1e-6)
+    assert columns.shape == (len(X), 3)
+    assert list(ensemble.get_feature_names_out()) == [
+        f"snapshotensembleregressor_snapshot_{i}" for i in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(list(ensemble.staged_predict(X))[-1], ensemble.predict(X), rtol=1e-6)
+    # A column gives the same, with scikit-learn's own warning.
+    with pytest.warns(UserWarning, match="column-vector"):
+        column = clone(ensemble).fit(X, y.reshape(-1, 1))
+    np.testing.assert_array_equal(column.predict(X), ensemble.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "text"),
+    [
+        ({"n_snapshots": 0}, ValueError, "'n_snapshots' parameter of SnapshotEnsemble must be at"),
+        ({"n_snapshots": 2.0}, TypeError, "'n_snapshots' parameter of SnapshotEnsemble must be an"),
+        (
+            {"n_snapshots": 61},
+            ValueError,
+            "'n_cycles' parameter of SnapshotCosine must be at least",
+        ),
+        (
+            {"n_members": 0},
+            ValueError,
+            "'n_members' parameter of SnapshotEnsemble must be at least",
+        ),
+        ({"n_members": 6}, ValueError, "'n_members' parameter .* at most 5. Got 6"),
+        ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
+        ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
+        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* one number for each of the 5"),
+        ({"weights": [1, 2, 3, 4, -1]}, ValueError, "'weights' parameter .* at least 0"),
+        ({"weights": [0] * 5}, ValueError, "'weights' parameter .* not all 0"),
+        ({"schedule": "cosine"}, TypeError, "'schedule' parameter .* schedule callback"),
+        (
+            {"schedule": Schedule(schedules.Constant(lr=0.1))},
+            TypeError,
+            "'schedule' parameter .* schedule callback",
+        ),
+        (
+            {"schedule": SnapshotCosine(n_cycles=2), "n_snapshots": 3},
+            ValueError,
+            "'n_snapshots' parameter .* n_cycles=2. Got 3",
+        ),
+        (
+            {"schedule": SGDR(cycle_length=20)},
+            ValueError,
+            "'schedule' parameter .* a cycle that ends within the training",
+        ),
+    ],
+)
+def test_bad_parameters_raise_in_the_one_form(params, error, text):
+    with pytest.raises(error, match=f"The {text}"):
+        fit(**params)
+
+
+@pytest.mark.parametrize(
+    ("cls", "net", "other"),
+    [
+        (SnapshotEnsemble, make_regressor(), "SnapshotEnsembleRegressor"),
+        (SnapshotEnsembleRegressor, make_classifier(), "SnapshotEnsemble"),
+        (SnapshotEnsemble, LogisticRegression(), "skorch net"),
+        (SnapshotEnsemble, make_pipeline(StandardScaler(), make_classifier()), "Pipeline"),
+    ],
+)
+def test_other_estimators_are_refused_by_name(cls, net, other):
+    with pytest.raises(TypeError, match=f"The 'estimator' parameter of {cls.__name__}.*{other}"):
+        cls(net).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_bad_data_is_refused_as_scikit_learn_does():
+    with pytest.raises(NotFittedError):
+        SnapshotEnsemble(make_classifier()).predict(X_DIGITS)
+    with pytest.raises(ValueError, match="Unknown label type"):
+        fit(np.linspace(0, 1, 500))
+    with pytest.raises(ValueError, match="only one class"):
+        fit(np.zeros(500))
+    with pytest.raises(NotImplementedError, match="Multilabel"):
+        fit(np.eye(2, dtype=int)[Y_DIGITS % 2])
+    wrong = X_DIGITS.copy()
+    wrong[0, 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        SnapshotEnsemble(make_classifier()).fit(wrong, Y_DIGITS)
+    with pytest.raises(ValueError, match=r"each of the 10 classes\. Got 2 instead"):
+        fit(net=make_classifier(module__n_outputs=2))
+
+
+def test_a_diverged_training_is_no_silent_ensemble():
+    with pytest.raises(FloatingPointError, match="diverged: from snapshot 1 of 2"):
+        fit(net=make_classifier(lr=1e20), n_snapshots=2)
+
+
+def test_verbose_prints_a_line_a_snapshot(capsys):
+    fit(n_snapshots=2, verbose=1)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    fit(n_snapshots=2)
+    assert capsys.readouterr().out == ""

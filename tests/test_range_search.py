@@ -1,0 +1,285 @@
+"""LRRangeSearch: a suggestion in scikit-learn's grammar, and nothing left behind."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_diabetes
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler
+
+from sklr import (
+    SGDR,
+    CyclicalLR,
+    LRRangeSearch,
+    OneCycle,
+    RangeTestError,
+    Schedule,
+    StepDecay,
+    schedules,
+)
+
+FAST = {"n_repeats": 2, "n_steps": 60, "random_state": 0}
+
+
+def search(estimator=None, **params):
+    estimator = make_classifier() if estimator is None else estimator
+    return LRRangeSearch(estimator, **(FAST | params)).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_suggestion_on_digits_trains_well():
+    found = search(n_repeats=4, n_steps=100).suggest()
+    assert found.status == "ok"
+    low, high = found.interval
+    assert low <= found.lr <= high or found.lr == pytest.approx(low, rel=1)
+    assert found.base_lr == found.max_lr / 4
+    assert found.lr < found.max_lr
+    torch.manual_seed(0)
+    net = make_classifier(max_epochs=20).set_params(**found.params)
+    poor = make_classifier(max_epochs=20, lr=found.lr / 1000)
+    score = net.fit(X_DIGITS, Y_DIGITS).score(X_DIGITS, Y_DIGITS)
+    assert score > 0.8 > poor.fit(X_DIGITS, Y_DIGITS).score(X_DIGITS, Y_DIGITS)
+
+
+def test_results_are_one_row_a_repeat_and_step():
+    fitted = search()
+    results = fitted.results_
+    assert set(results) == {"repeat", "step", "lr", "loss"}
+    assert len({len(column) for column in results.values()}) == 1
+    assert fitted.suggestion_.cost_steps == len(results["step"])
+    ramp = schedules.RangeTest(min_lr=1e-7, max_lr=10, n_steps=60)
+    np.testing.assert_array_equal(results["lr"], ramp(results["step"]))
+    assert set(results["repeat"]) == {0, 1}
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_same_seed_same_answer(n_jobs):
+    first, second = search(n_jobs=1), search(n_jobs=n_jobs)
+    for column, values in first.results_.items():
+        np.testing.assert_array_equal(values, second.results_[column])
+    assert first.suggestion_.lr == second.suggestion_.lr
+    other = search(random_state=1)
+    assert not np.array_equal(other.results_["loss"][:20], first.results_["loss"][:20])
+
+
+def test_everything_is_left_as_it_was():
+    estimator = make_pipeline(StandardScaler(), make_classifier(callbacks=[("lr", CyclicalLR())]))
+    net = estimator[-1]
+    before = dict(vars(net)), dict(vars(net.callbacks[0][1]))
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    search(estimator)
+    assert before == (vars(net), vars(net.callbacks[0][1]))
+    assert torch.equal(states[0], torch.get_rng_state())
+    np.testing.assert_array_equal(states[1][1], np.random.get_state()[1])  # noqa: NPY002
+    assert states[2] == random.getstate()
+
+
+def test_without_a_seed_only_numpys_state_moves():
+    torch_state = torch.get_rng_state()
+    np.random.seed(3)  # noqa: NPY002
+    first = search(random_state=None).suggestion_.lr
+    np.random.seed(3)  # noqa: NPY002
+    assert search(random_state=None).suggestion_.lr == first
+    assert torch.equal(torch_state, torch.get_rng_state())
+
+
+class Failing(MLP):
+    def forward(self, X):
+        raise RuntimeError("no forward")
+
+
+def test_an_exception_reaches_the_user_and_leaves_the_state():
+    states = torch.get_rng_state(), random.getstate()
+    with pytest.raises(RuntimeError, match="no forward"):
+        search(make_classifier(module=Failing))
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+
+
+class Interrupting(MLP):
+    def forward(self, X):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_reaches_the_user():
+    with pytest.raises(KeyboardInterrupt):
+        search(make_classifier(module=Interrupting))
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "names"),
+    [
+        pytest.param(None, {"lr"}, id="no schedule"),
+        pytest.param(
+            [("lr", CyclicalLR())], {"callbacks__lr__base_lr", "callbacks__lr__max_lr"}, id="cycle"
+        ),
+        pytest.param([("s", SGDR())], {"callbacks__s__max_lr"}, id="SGDR"),
+        pytest.param([OneCycle()], {"callbacks__OneCycle__max_lr"}, id="unnamed"),
+        pytest.param([OneCycle], {"callbacks__OneCycle__max_lr"}, id="class"),
+        pytest.param([("lr", StepDecay(every=3))], {"callbacks__lr__lr"}, id="decay"),
+        pytest.param([Schedule(schedules.Constant(lr=0.1))], {"lr"}, id="any schedule"),
+        pytest.param([LRScheduler(policy="StepLR", step_size=1)], {"lr"}, id="skorch's own"),
+    ],
+)
+def test_params_fit_the_schedule_that_the_net_has(callbacks, names):
+    estimator = make_pipeline(StandardScaler(), make_classifier(callbacks=callbacks))
+    found = search(estimator).suggest()
+    assert set(found.params) == {f"neuralnetclassifier__{name}" for name in names}
+    estimator.set_params(**found.params).fit(X_DIGITS, Y_DIGITS)
+    assert estimator.score(X_DIGITS, Y_DIGITS) > 0.5
+
+
+def test_parameters_of_a_schedule_set_on_the_net_do_not_disturb():
+    net = make_classifier(callbacks=[("lr", CyclicalLR())], callbacks__lr__max_lr=0.3)
+    assert search(net).suggest().status == "ok"
+
+
+def test_optimizer_lr_is_what_is_suggested_where_it_is_set():
+    assert set(search(make_classifier(optimizer__lr=0.1)).suggest().params) == {"optimizer__lr"}
+
+
+def test_grid_and_distributions_are_searched():
+    estimator = make_pipeline(
+        StandardScaler(), make_classifier(callbacks=[("lr", CyclicalLR(step_size=1))])
+    )
+    found = search(estimator).suggest()
+    estimator.set_params(**found.params)
+    (name,) = found.param_grid()
+    assert name == "neuralnetclassifier__callbacks__lr__max_lr"
+    rates = found.param_grid(n=3)[name]
+    np.testing.assert_allclose(
+        rates, [found.max_lr / 10**0.5, found.max_lr, found.max_lr * 10**0.5]
+    )
+    assert found.param_grid(n=1)[name] == [found.max_lr]
+    grid = GridSearchCV(estimator, found.param_grid(n=2), cv=2).fit(X_DIGITS, Y_DIGITS)
+    assert grid.best_params_[name] in found.param_grid(n=2)[name]
+    distributions = found.param_distributions()
+    assert distributions[name].support() == pytest.approx((rates[0], rates[-1]))
+    chosen = RandomizedSearchCV(estimator, distributions, n_iter=2, cv=2, random_state=0)
+    best = chosen.fit(X_DIGITS, Y_DIGITS).best_params_[name]
+    assert rates[0] <= best <= rates[-1]
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0])
+def test_param_grid_refuses_other_sizes(n):
+    with pytest.raises((TypeError, ValueError), match="The 'n' parameter of LRSuggestion must"):
+        search().suggest().param_grid(n=n)
+
+
+def test_callbacks_that_change_training_are_kept_and_others_dropped():
+    stopped = make_classifier(callbacks=[EarlyStopping(monitor="train_loss", patience=1)])
+    assert search(stopped).suggestion_.cost_steps == search().suggestion_.cost_steps
+    clipped = make_classifier(callbacks=[GradientNormClipping(1e-6)])
+    assert not np.array_equal(search(clipped).results_["loss"], search().results_["loss"])
+    assert search(make_classifier(callbacks="disable")).suggest().status == "ok"
+
+
+class Still(MLP):
+    def forward(self, X):
+        return super().forward(X) * 0
+
+
+def test_a_net_that_cannot_learn_gives_no_answer():
+    fitted = search(make_classifier(module=Still))
+    assert fitted.suggestion_.status == "flat"
+    assert fitted.suggestion_.params == {}
+    assert math.isnan(fitted.suggestion_.lr)
+    with pytest.raises(RangeTestError, match=r"flat: .*Raise max_lr"):
+        fitted.suggest()
+
+
+class Flat(MLP):
+    def forward(self, X):
+        return super().forward(X).squeeze(1)
+
+
+def test_regression_and_nested_estimators():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X.astype(np.float32), y.astype(np.float32)
+    # The target that TransformedTargetRegressor passes on is flat, and so is this net's output.
+    net = make_regressor(module=Flat)
+    estimator = make_pipeline(
+        TransformedTargetRegressor(
+            make_pipeline(StandardScaler(), net), transformer=StandardScaler()
+        )
+    )
+    name = "transformedtargetregressor__regressor__neuralnetregressor__lr"
+    # So small and noisy a set needs the usual number of repeats.
+    found = LRRangeSearch(estimator, random_state=0).fit(X, y).suggest()
+    assert set(found.params) == {name}
+    assert found.lr > 0
+
+
+@pytest.mark.parametrize(
+    ("estimator", "error", "text"),
+    [
+        pytest.param(LogisticRegression(), ValueError, "hold exactly one skorch net", id="no net"),
+        pytest.param(make_pipeline(StandardScaler()), ValueError, "exactly one", id="pipeline"),
+        pytest.param(
+            make_pipeline(StandardScaler(), make_classifier(), make_classifier()),
+            ValueError,
+            "where there are 2",
+            id="two nets",
+        ),
+        pytest.param("net", TypeError, "be a skorch net, or an estimator", id="string"),
+        pytest.param(None, TypeError, "be a skorch net, or an estimator", id="none"),
+    ],
+)
+def test_estimators_that_hold_no_single_net(estimator, error, text):
+    with pytest.raises(error, match=rf"The 'estimator' parameter of LRRangeSearch must .*{text}"):
+        LRRangeSearch(estimator).fit(X_DIGITS, Y_DIGITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_lr", 0),
+        ("min_lr", "a"),
+        ("max_lr", 1e-8),
+        ("max_lr", math.inf),
+        ("n_steps", 9),
+        ("n_steps", 20.0),
+        ("scale", "cubic"),
+        ("scale", None),
+        ("n_repeats", 0),
+        ("n_repeats", True),
+    ],
+)
+def test_bad_parameters_raise_in_the_one_form(name, value):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        search(**{name: value})
+    assert str(caught.value).startswith(f"The '{name}' parameter of LRRangeSearch must ")
+    assert str(caught.value).endswith(f"Got {value!r} instead.")
+
+
+def test_transformer_and_display():
+    fitted = search()
+    assert fitted.transform(X_DIGITS) is X_DIGITS
+    display = fitted.plot()
+    assert "ok" in display.ax_.get_title()
+    np.testing.assert_array_equal(display.losses, fitted.curve_.loss)
+    assert len(display.repeats) == 2
+
+
+def test_before_fit_and_clone():
+    unfitted = LRRangeSearch(make_classifier())
+    with pytest.raises(NotFittedError):
+        unfitted.suggest()
+    assert not hasattr(clone(search()), "suggestion_")
+
+
+def test_verbose_prints_a_line_a_ramp(capsys):
+    search(verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1][:12] for line in lines] == [" ramp 1 of 2", " ramp 2 of 2"]
+    search(make_classifier(verbose=1))
+    assert capsys.readouterr().out == ""
