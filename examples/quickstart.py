@@ -1,7 +1,7 @@
 """Find, schedule, ensemble: the learning rate of a net for handwritten digits, start to end.
 
-A Pipeline of StandardScaler and a skorch net goes through a range test; the suggested bounds of a
-cyclical schedule are refined in GridSearchCV; one more training gives a snapshot ensemble. Which
+A Pipeline of StandardScaler and a skorch net goes through a range test; the suggested peak of a
+cyclical schedule is refined in GridSearchCV; one more training gives a snapshot ensemble. Which
 of the four is used is decided on validation data, and all are scored on the test data once.
 
 Run it with: python examples/quickstart.py [--figure quickstart.png]
@@ -76,32 +76,33 @@ def main() -> None:
     torch.manual_seed(SEED)
     torch.set_num_threads(1)  # more only get in the way of a net this small
 
-    with console.status("1 of 4: a net with skorch's default rate"):
-        default = make_pipeline(StandardScaler(), make_net()).fit(X_train, y_train)
+    console.print("1 of 4: a net with skorch's default rate")
+    default = make_pipeline(StandardScaler(), make_net()).fit(X_train, y_train)
 
-    with console.status("2 of 4: range test"):
-        cyclical = make_pipeline(
-            StandardScaler(), make_net(callbacks=[("lr", CyclicalLR(step_size=MAX_EPOCHS / 6))])
-        )
-        search = LRRangeSearch(cyclical, random_state=SEED).fit(X_train, y_train)
-        found = search.suggest()
-        suggested = clone(default).set_params(neuralnetclassifier__lr=found.lr)
-        suggested.fit(X_train, y_train)
+    console.print("2 of 4: range test")
+    cyclical = make_pipeline(
+        StandardScaler(), make_net(callbacks=[("lr", CyclicalLR(step_size=MAX_EPOCHS / 6))])
+    )
+    search = LRRangeSearch(cyclical, random_state=SEED, verbose=1).fit(X_train, y_train)
+    found = search.suggest()
+    suggested = clone(default).set_params(neuralnetclassifier__lr=found.lr)
+    suggested.fit(X_train, y_train)
     console.print(
         f"Range test ({found.status}, {found.cost_steps} steps, {found.seconds:.1f} s): constant "
         f"rate {found.lr:.2g}, cycle from {found.base_lr:.2g} to {found.max_lr:.2g}"
     )
 
-    with console.status("3 of 4: bounds of the cycle in GridSearchCV"):
-        cyclical.set_params(**found.params)
-        grid = GridSearchCV(cyclical, found.param_grid(n=3), cv=3).fit(X_train, y_train)
-        (best,) = grid.best_params_.values()
+    console.print("3 of 4: bounds of the cycle in GridSearchCV")
+    cyclical.set_params(**found.params)
+    grid = GridSearchCV(cyclical, found.param_grid(n=3), cv=3).fit(X_train, y_train)
+    (best,) = grid.best_params_.values()
     console.print(f"GridSearchCV: max_lr {best:.2g}, cross-validated {grid.best_score_:.3f}")
 
-    with console.status("4 of 4: snapshot ensemble"):
-        ensemble = make_pipeline(
-            StandardScaler(), SnapshotEnsemble(make_net(lr=best), n_snapshots=5, random_state=SEED)
-        ).fit(X_train, y_train)
+    console.print("4 of 4: snapshot ensemble")
+    ensemble = make_pipeline(
+        StandardScaler(),
+        SnapshotEnsemble(make_net(lr=best), n_snapshots=5, random_state=SEED, verbose=1),
+    ).fit(X_train, y_train)
 
     candidates = {
         "default rate (0.01)": default,

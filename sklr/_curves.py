@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-STATUSES = ("ok", "no_divergence", "flat", "diverged_at_start", "failed")
-"""What a range test can come to; only the first two carry an answer."""
+ANSWERED = ("ok", "no_divergence")
+"""The statuses of a range test that carry an answer."""
+STATUSES = (*ANSWERED, "flat", "diverged_at_start", "failed")
+"""All that a range test can come to."""
 
 MIN_POINTS = 10
 """Fewer finite losses than this say nothing."""
@@ -164,7 +166,7 @@ def read(curve: Curve) -> Reading:
     if n < MIN_POINTS:
         return Reading(
             "diverged_at_start" if n > 1 else "failed",
-            f"The loss diverged within {n} steps. Lower min_lr, or look at the data.",
+            f"The ramp ended after {n} steps. Lower min_lr, or look at the data.",
         )
     best = int(np.argmin(curve.level))
     # Of a curve that rises from the start the least loss is the first: no fall leads to it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import skorch.callbacks
 import torch
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 
 from sklr._validation import ParameterTypeError, ParameterValueError
-from sklr.callbacks import Snapshots
+from sklr.callbacks import Schedule, Snapshots
 from sklr.callbacks._base import ScheduleCallback
+from sklr.callbacks._named import NamedSchedule
 
 SIDE_EFFECTS = tuple(
     getattr(skorch.callbacks, name)
@@ -43,13 +46,13 @@ SIDE_EFFECTS = tuple(
 
 
 def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
-    """Find the one net in an estimator: itself, or in a (nested) Pipeline or meta-estimator.
+    """Find the one net in an estimator: itself, or in (nested) Pipelines or regressors of targets.
 
     Parameters
     ----------
     owner : object
         Whose `estimator` parameter it is, for messages.
-    estimator : estimator
+    estimator : NeuralNet, Pipeline or TransformedTargetRegressor
         What to look through.
 
     Returns
@@ -62,52 +65,65 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
     Raises
     ------
     TypeError
-        If it is no estimator.
+        If it is another kind of estimator.
     ValueError
         If it holds no net, or several.
     """
-    if isinstance(estimator, NeuralNet):
-        return "", estimator
-    if isinstance(estimator, type) or not hasattr(estimator, "get_params"):
-        requirement = "be a skorch net, or an estimator that holds one"
+    if not isinstance(estimator, NeuralNet | Pipeline | TransformedTargetRegressor):
+        requirement = (
+            "be a skorch net, or a Pipeline or TransformedTargetRegressor that holds exactly one"
+        )
         raise ParameterTypeError(owner, "estimator", requirement, estimator)
-    params = estimator.get_params(deep=True)
-    nets = {name: value for name, value in params.items() if isinstance(value, NeuralNet)}
+    nets = list(_nets_in(estimator, fitted=False))
     if len(nets) != 1:
         requirement = f"hold exactly one skorch net, where there are {len(nets)}"
         raise ParameterValueError(owner, "estimator", requirement, estimator)
-    name, net = nets.popitem()
-    return f"{name}__", net
+    return nets[0]
 
 
-def fitted_nets(estimator: Any) -> list[NeuralNet]:
-    """Find the nets that a fit has trained; meta-estimators fit clones of their parameters."""
+def fitted_net(estimator: Any) -> NeuralNet:
+    """Give the net that a fit of an estimator with exactly one net has trained."""
+    ((_, net),) = _nets_in(estimator, fitted=True)
+    return net
+
+
+def _nets_in(estimator: Any, *, fitted: bool, prefix: str = "") -> Iterator[tuple[str, NeuralNet]]:
     if isinstance(estimator, NeuralNet):
-        return [estimator] if estimator.initialized_ else []
-    if isinstance(estimator, Pipeline):
-        parts = [step for _, step in estimator.steps]
-    else:
-        parts = [value for name, value in vars(estimator).items() if name.endswith("_")]
-    return [net for part in parts if hasattr(part, "get_params") for net in fitted_nets(part)]
+        yield prefix, estimator
+    elif isinstance(estimator, Pipeline):
+        for name, step in estimator.steps:
+            yield from _nets_in(step, fitted=fitted, prefix=f"{prefix}{name}__")
+    elif isinstance(estimator, TransformedTargetRegressor):
+        # It fits a clone of its parameter.
+        inner = estimator.regressor_ if fitted else estimator.regressor
+        yield from _nets_in(inner, fitted=fitted, prefix=f"{prefix}regressor__")
 
 
 def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
     """Give the user's callbacks with the names that parameters reach them by, before any fit."""
     if net.callbacks is None or isinstance(net.callbacks, str):
         return []
-    items = [
-        item if isinstance(item, tuple | list) else (_class_of(item).__name__, item)
-        for item in net.callbacks
-    ]
-    # A callback that was swapped by set_params stands beside the list.
-    named = [(name, getattr(net, f"callbacks__{name}", callback)) for name, callback in items]
+    given = [item if isinstance(item, tuple | list) else (None, item) for item in net.callbacks]
+    classes = Counter(_class_of(callback).__name__ for name, callback in given if name is None)
+    seen: Counter[str] = Counter()
+    named = []
+    for given_name, callback in given:
+        name = given_name
+        if name is None:
+            # skorch's own rule: the class's name, with a number where several share it.
+            name = _class_of(callback).__name__
+            seen[name] += 1
+            if classes[name] > 1:
+                name = f"{name}_{seen[name]}"
+        # A callback that was swapped by set_params stands beside the list.
+        named.append((name, getattr(net, f"callbacks__{name}", callback)))
     return [(name, callback) for name, callback in named if callback is not None]
 
 
 def find_schedule(net: NeuralNet) -> tuple[str, ScheduleCallback] | None:
     """Give the net's schedule of this package with its name, or None."""
     for name, callback in named_callbacks(net):
-        if issubclass(_class_of(callback), ScheduleCallback):
+        if issubclass(_class_of(callback), NamedSchedule | Schedule):
             instance = callback() if isinstance(callback, type) else callback
             return name, instance
     return None
@@ -126,6 +142,9 @@ def make_silent(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
 
 def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Callback]]) -> None:
     """Put callbacks in place of those of some classes, in an uninitialized clone."""
+    if net.callbacks == "disable":
+        for name, _ in net.get_default_callbacks():
+            setattr(net, f"callbacks__{name}", None)
     kept = named_callbacks(net)
     dropped = [name for name, callback in kept if issubclass(_class_of(callback), classes)]
     for key in [key for key in vars(net) if key.startswith("callbacks__")]:
@@ -137,6 +156,14 @@ def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Cal
 
 def _class_of(callback: Any) -> type:
     return callback if isinstance(callback, type) else type(callback)
+
+
+def was_interrupted(net: NeuralNet) -> bool:
+    """Tell whether a training was cut within an epoch, as by the user's Ctrl-C.
+
+    skorch swallows it; a callback that stops a training does so between epochs.
+    """
+    return bool(net.history) and "train_batch_count" not in net.history[-1]
 
 
 _turn = threading.RLock()

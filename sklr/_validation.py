@@ -11,6 +11,7 @@ import math
 import numbers
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 Bound = float | tuple[str, float]
 """A limit, or the (name, value) of another parameter that sets it."""
@@ -65,14 +66,15 @@ class ParameterValueError(ParameterError, ValueError):
 def in_name_of(owner: object) -> Iterator[None]:
     """Raise the parameter errors of something that `owner` makes as errors of the owner's own.
 
-    The owner's parameters have the same names; the value shown is the owner's, as the user gave
-    it, unless that is None and stands for another.
+    The owner's parameters have the same names. The value shown is the owner's, as the user gave
+    it, with what it stands for where it is None.
     """
     try:
         yield
     except ParameterError as error:
-        given = getattr(owner, error.name, None)
-        shown = error.value if given is None else given
+        shown = getattr(owner, error.name, error.value)
+        if shown is None and error.value is not None:
+            shown = Description(f"None, which stands for {error.value!r},")
         raise type(error)(owner, error.name, error.requirement, shown) from None
 
 
@@ -172,6 +174,33 @@ def check_option(owner: object, name: str, value: object, options: Collection[st
     return value
 
 
+def check_flag(owner: object, name: str, value: object) -> bool:
+    """Check that a value is True or False.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise ParameterTypeError(owner, name, "be True or False", value)
+    return value
+
+
+def check_sequence(owner: object, name: str, value: Any, requirement: str) -> tuple[Any, ...]:
+    """Check that a value is a sequence or an array, and no text, and give it as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If it is none, with the given requirement.
+    """
+    items = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
+        raise ParameterTypeError(owner, name, requirement, value)
+    return tuple(items)
+
+
 def check_increasing(
     owner: object, name: str, value: object, *, above: float = 0
 ) -> tuple[float, ...]:
@@ -197,9 +226,7 @@ def check_increasing(
         the bound.
     """
     requirement = f"be a sequence of strictly increasing numbers greater than {above:g}"
-    items = value.tolist() if hasattr(value, "tolist") else value  # an array
-    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
-        raise ParameterTypeError(owner, name, requirement, value)
+    items = check_sequence(owner, name, value, requirement)
     if any(isinstance(v, bool) or not isinstance(v, numbers.Real) for v in items):
         raise ParameterTypeError(owner, name, requirement, value)
     numbers_ = tuple(float(v) for v in items)

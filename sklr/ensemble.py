@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -23,27 +26,54 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_feature_names_in,
+    check_array,
     check_is_fitted,
     column_or_1d,
     validate_data,
 )
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetRegressor
+from skorch.callbacks import Callback
 
-from sklr._nets import find_schedule, replace_schedule, seeded
+from sklr._nets import find_schedule, make_silent, replace_schedule, seeded, was_interrupted
 from sklr._validation import (
+    ParameterError,
     ParameterTypeError,
     ParameterValueError,
+    check_flag,
     check_integer,
     check_option,
+    check_sequence,
 )
 from sklr.callbacks import SnapshotCosine, Snapshots
+from sklr.callbacks._base import runs
 from sklr.callbacks._named import NamedSchedule
 from sklr.data import ArrayDataset
 
 DEFAULT_SNAPSHOTS = 5
 VOTING = ("soft", "hard")
 
+SNAPSHOTS = "sklr_snapshots"
+"""Name of the callback, which no callback of the user's is likely to have."""
+
 Array = npt.NDArray[Any]
+StateDict = dict[str, torch.Tensor]
+
+
+class _Planned(Callback):
+    """Checks, before the first batch moves a weight, how many snapshots there will be."""
+
+    def __init__(self, check: Callable[[int], None]) -> None:
+        self.check = check
+
+    def initialize(self) -> _Planned:
+        self.count_: int | None = None
+        return self
+
+    def on_batch_begin(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
+        steps = runs[net].snapshot_steps
+        if training and self.count_ is None and steps is not None:
+            self.count_ = len(steps)
+            self.check(self.count_)
 
 
 class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
@@ -59,16 +89,24 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
 
     def _fit_members(self, X: Any, y: Any) -> None:
         """Train one net and make a member of each snapshot."""
+        # A refit that fails leaves no members of the fit before.
+        self.__dict__.pop("estimators_", None)
         net = self._net()
         schedule = self._schedule(net)
-        snapshots = Snapshots(verbose=self.verbose)
-        replace_schedule(net, [("schedule", schedule), ("snapshots", snapshots)])
+        callbacks = [
+            ("sklr_schedule", schedule),
+            ("sklr_plan", _Planned(self._check_count)),
+            (SNAPSHOTS, Snapshots(verbose=self.verbose)),
+        ]
+        replace_schedule(net, callbacks)
 
         # None draws one seed from numpy's global state.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         with seeded(seed):
-            net.fit(X, y)
-            states = self._kept(dict(net.callbacks_)["snapshots"].snapshots_)
+            with self._in_terms_of_snapshots():
+                net.fit(X, y)
+            fitted = dict(net.callbacks_)
+            states = self._kept(net, fitted[SNAPSHOTS].snapshots_, fitted["sklr_plan"].count_)
             replace_schedule(net, [])
             self.estimators_ = [_member(net, state) for state in states]
         names = [f"snapshot_{i + 1}" for i in range(len(states))]
@@ -78,9 +116,31 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
     def _net(self) -> NeuralNet:
         """Give a clone of the net, its data fetched by whole batches and cast to its dtype."""
         net = clone(self.estimator).set_params(warm_start=False)
-        if net.dataset is skorch.dataset.Dataset:
+        collates = any(hasattr(net, f"iterator_{part}__collate_fn") for part in ("train", "valid"))
+        if net.dataset is skorch.dataset.Dataset and not collates:
             net.set_params(dataset=ArrayDataset)
         return net
+
+    def _untrained_output(self, X: Any) -> Array | None:
+        """Give what the net predicts for two samples before training, where X has rows."""
+        if not isinstance(X, np.ndarray | torch.Tensor):
+            return None
+        with seeded(0):
+            net = self._net()
+            make_silent(net, [])
+            net.initialize()
+            return np.asarray(net.predict_proba(X[:2]))
+
+    @contextmanager
+    def _in_terms_of_snapshots(self) -> Iterator[None]:
+        """Raise an error about the default schedule's cycles as one about `n_snapshots`."""
+        try:
+            yield
+        except ParameterError as error:
+            if error.name != "n_cycles" or self.n_snapshots is None or self.schedule is not None:
+                raise
+            requirement = f"{error.requirement} (training batches)"
+            raise type(error)(self, "n_snapshots", requirement, self.n_snapshots) from None
 
     def _check_params(self, net_class: type, other: str) -> None:
         """Check what can be checked before the data is looked at."""
@@ -94,6 +154,8 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
             kind = "regressor" if net_class is NeuralNetRegressor else "classifier"
             requirement = f"be a {kind} net; use {other} for this one"
             raise ParameterTypeError(self, "estimator", requirement, net)
+        if not isinstance(self.verbose, bool):
+            check_integer(self, "verbose", self.verbose, at_least=0)
         for name in ("n_snapshots", "n_members"):
             if getattr(self, name) is not None:
                 check_integer(self, name, getattr(self, name), at_least=1)
@@ -119,11 +181,47 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
             raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
         return schedule
 
-    def _kept(self, states: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-        """Give the snapshots that become members: the last ones, all of them finite."""
-        if not states:
+    def _check_count(self, count: int) -> None:
+        """Check what depends on the number of snapshots of the whole training, before it begins."""
+        if count == 0:
             requirement = "have a cycle that ends within the training"
             raise ParameterValueError(self, "schedule", requirement, self.schedule)
+        if self.n_snapshots not in (None, count):
+            requirement = f"be None or the {count} cycles that the schedule ends"
+            raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
+        n_members = count
+        if self.n_members is not None:
+            n_members = check_integer(self, "n_members", self.n_members, at_least=1, at_most=count)
+        if self.weights is not None:
+            self._check_weights(n_members)
+
+    def _check_weights(self, n_members: int) -> None:
+        requirement = f"be a sequence of {n_members} numbers, one a member, or None"
+        items = check_sequence(self, "weights", self.weights, requirement)
+        if not all(isinstance(weight, Real) for weight in items):
+            raise ParameterTypeError(self, "weights", requirement, self.weights)
+        if len(items) != n_members:
+            raise ParameterValueError(self, "weights", requirement, self.weights)
+        weights = np.asarray(items, dtype=float)
+        if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+            requirement = "be finite, at least 0 and not all 0"
+            raise ParameterValueError(self, "weights", requirement, self.weights)
+
+    def _kept(self, net: NeuralNet, states: list[StateDict], planned: int) -> list[StateDict]:
+        """Give the snapshots that become members: the last ones, all of them finite."""
+        if len(states) < planned:
+            # skorch swallows the user's Ctrl-C.
+            if was_interrupted(net):
+                raise KeyboardInterrupt
+            stopped = (
+                f"The training was stopped after {len(states)} of {planned} snapshots"
+                f" (epoch {len(net.history)})"
+            )
+            if not states:
+                raise RuntimeError(f"{stopped}: there is nothing to make members of.")
+            if self.weights is not None and len(states) < len(self.weights):
+                raise RuntimeError(f"{stopped}, fewer than there are weights.")
+            warnings.warn(f"{stopped}; the ensemble is that much smaller.", stacklevel=4)
         finite = [all(bool(torch.isfinite(v).all()) for v in state.values()) for state in states]
         if not all(finite):
             first = finite.index(False) + 1
@@ -131,26 +229,7 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
                 f"The training diverged: from snapshot {first} of {len(states)} on the weights "
                 "are not finite. Lower the learning rate, for instance by LRRangeSearch."
             )
-        count = len(states)
-        if self.n_members is not None:
-            check_integer(self, "n_members", self.n_members, at_least=1, at_most=count)
-            states = states[-self.n_members :]
-        if self.n_snapshots not in (None, count):
-            requirement = f"be None or the {count} cycles that the schedule ends"
-            raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
-        self._check_weights(len(states))
-        return states
-
-    def _check_weights(self, n_members: int) -> None:
-        if self.weights is None:
-            return
-        weights = np.asarray(self.weights, dtype=float)
-        if weights.shape != (n_members,):
-            requirement = f"hold one number for each of the {n_members} members"
-            raise ParameterValueError(self, "weights", requirement, self.weights)
-        if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-            requirement = "be finite, at least 0 and not all 0"
-            raise ParameterValueError(self, "weights", requirement, self.weights)
+        return states if self.n_members is None else states[-self.n_members :]
 
     def _outputs(self, X: Any) -> Array:
         """Give each member's output, shape (n_members, n_samples, ...)."""
@@ -170,16 +249,6 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
     def _average(self, X: Any) -> Array:
         return np.average(self._outputs(X), axis=0, weights=self.weights)
 
-    @property
-    def n_features_in_(self) -> int:
-        """Number of features seen in fit."""
-        check_is_fitted(self, "_n_features_in")
-        return self._n_features_in
-
-    @n_features_in_.setter
-    def n_features_in_(self, value: int) -> None:
-        self._n_features_in = value
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimators_")
 
@@ -187,8 +256,9 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
 class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
     """Train one net, get M members for free, and let them vote.
 
-    The net is trained once, with a cyclic schedule; the weights at the end of each cycle make a
-    member. The interface is that of scikit-learn's VotingClassifier, with soft voting by default.
+    The net is trained once, with a cyclic schedule; the weights at the moments that the schedule
+    names (the ends of its cycles; for FastGeometric their middles) make the members. The interface
+    is that of scikit-learn's VotingClassifier, with soft voting by default.
 
     Parameters
     ----------
@@ -304,6 +374,7 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
         """
         self._check_params(NeuralNet, "SnapshotEnsembleRegressor")
         check_option(self, "voting", self.voting, VOTING)
+        check_flag(self, "flatten_transform", self.flatten_transform)
         X = _checked(self, X, reset=True)
         check_classification_targets(y)
         if type_of_target(y).startswith("multilabel"):
@@ -325,10 +396,10 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
 
     def _check_outputs(self, X: Any) -> None:
         """Refuse a net with fewer outputs than classes before it is trained."""
-        if isinstance(X, np.ndarray):
-            with seeded(0):
-                untrained = clone(self._net()).set_params(verbose=0, callbacks="disable")
-                self._proba(untrained.initialize(), X[:1])
+        untrained = self._untrained_output(X)
+        if untrained is not None and untrained.shape[-1] < len(self.classes_):
+            requirement = f"have an output for each of the {len(self.classes_)} classes"
+            raise ParameterValueError(self, "estimator", requirement, untrained.shape[-1])
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)
@@ -338,13 +409,12 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
     def _proba(self, member: NeuralNet, X: Any) -> Array:
         proba = np.asarray(member.predict_proba(X))
         n_classes = len(self.classes_)
-        if proba.shape[1] < n_classes:
-            requirement = f"have an output for each of the {n_classes} classes"
-            raise ParameterValueError(self, "estimator", requirement, proba.shape[1])
-        if proba.shape[1] > n_classes:
-            # Outputs that no label stands for: a data set without some of the classes.
-            proba = proba[:, :n_classes] / proba[:, :n_classes].sum(axis=1, keepdims=True)
-        return proba
+        if proba.shape[1] == n_classes:
+            return proba
+        # Outputs that no label stands for: the data set lacks some of the net's classes.
+        proba = proba[:, :n_classes]
+        total = proba.sum(axis=1, keepdims=True)
+        return np.where(total > 0, proba / np.where(total > 0, total, 1), 1 / n_classes)
 
     def predict(self, X: Any) -> Array:
         """Give the label that most votes, or the highest mean probability, speak for.
@@ -362,9 +432,17 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
         scores = self._average(X) if self.voting == "soft" else self._votes(X)
         return np.asarray(self.classes_[scores.argmax(axis=1)])
 
+    def _choices(self, X: Any) -> Array:
+        """Give the encoded label that each member predicts, shape (n_members, n_samples)."""
+        if isinstance(self.estimator, NeuralNetBinaryClassifier):  # it has a threshold of its own
+            check_is_fitted(self)
+            X = _checked(self, X, reset=False)
+            return np.stack([member.predict(X).astype(int) for member in self.estimators_])
+        return np.asarray(self._outputs(X).argmax(axis=2))
+
     def _votes(self, X: Any) -> Array:
         """Give the weight of the votes for each class, shape (n_samples, n_classes)."""
-        chosen = self._outputs(X).argmax(axis=2)
+        chosen = self._choices(X)
         weights = np.ones(len(chosen)) if self.weights is None else np.asarray(self.weights)
         return np.tensordot(weights, np.eye(len(self.classes_))[chosen], axes=1)
 
@@ -429,9 +507,9 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
             n_samples, n_classes) with ``flatten_transform=False``. Hard voting: encoded labels of
             shape (n_samples, n_members).
         """
-        outputs = self._outputs(X)
         if self.voting == "hard":
-            return np.asarray(outputs.argmax(axis=2).T)
+            return np.asarray(self._choices(X).T)
+        outputs = self._outputs(X)
         return np.hstack(list(outputs)) if self.flatten_transform else outputs
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
@@ -561,10 +639,22 @@ class SnapshotEnsembleRegressor(RegressorMixin, _BaseSnapshotEnsemble):
         """
         self._check_params(NeuralNetRegressor, "SnapshotEnsemble")
         X = _checked(self, X, reset=True)
-        # A column, which the loss compares with the net's output row by row.
-        column = column_or_1d(y, warn=True).astype(np.float32).reshape(-1, 1)
-        self._fit_members(X, column)
+        y = check_array(
+            column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y"
+        )
+        # The shape that the loss compares with the net's output row by row.
+        self._fit_members(X, y if self._has_flat_output(X) else y.reshape(-1, 1))
         return self
+
+    def _has_flat_output(self, X: Any) -> bool:
+        """Tell whether the net's output is of shape (n,) and not (n, 1); refuse any other."""
+        untrained = self._untrained_output(X)
+        if untrained is None or untrained.ndim == 1:
+            return untrained is not None
+        if untrained.shape[1:] != (1,):
+            requirement = "have one output, of shape (n,) or (n, 1)"
+            raise ParameterValueError(self, "estimator", requirement, untrained.shape)
+        return False
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)

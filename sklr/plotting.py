@@ -129,10 +129,10 @@ class ScheduleDisplay:
         length = self.steps_per_epoch or 1
         ax.plot(self.steps / length, self.rates, **kwargs)
         for index, step in enumerate(self.snapshot_steps):
-            label = "snapshot" if index == 0 else None
+            label = "snapshot due" if index == 0 else None
             ax.axvline(step / length, color="0.7", linestyle=":", zorder=0, label=label)
         if self.snapshot_steps.size:
-            ax.legend(loc="upper right")
+            ax.legend(loc="best")
         ax.set(
             xlabel="step (training batch)" if self.steps_per_epoch is None else "epoch",
             ylabel="learning rate",
@@ -256,7 +256,7 @@ class LRRangeDisplay:
         # A diverging loss would flatten everything else; the fall is what is to be seen.
         if self.losses.size:
             low, first = float(np.min(self.losses)), float(self.losses[0])
-            margin = max(first - low, 1e-12)
+            margin = max(first - low, 1e-3 * abs(first), 1e-12)
             ax.set_ylim(low - 0.2 * margin, first + 0.8 * margin)
         ax.legend(loc="best")
         self.ax_, self.figure_ = ax, ax.figure

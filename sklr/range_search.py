@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +16,11 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
+from torch.utils.data import IterableDataset
 
 from sklr import _curves
-from sklr._nets import find_net, find_schedule, fitted_nets, make_silent, seeded
-from sklr._validation import check_integer, in_name_of
+from sklr._nets import find_net, find_schedule, fitted_net, make_silent, seeded, was_interrupted
+from sklr._validation import Description, ParameterValueError, check_integer, in_name_of
 from sklr.callbacks import LRFinder, Schedule
 from sklr.plotting import LRRangeDisplay
 
@@ -77,7 +81,9 @@ class LRSuggestion:
         """
         check_integer(self, "n", n, at_least=1)
         steps = np.linspace(-0.5, 0.5, n) if n > 1 else np.zeros(1)
-        return {name: [lr * 10**step for step in steps] for name, lr in self._searched().items()}
+        return {
+            name: [float(lr * 10**step) for step in steps] for name, lr in self._searched().items()
+        }
 
     def param_distributions(self) -> dict[str, Any]:
         """Give log-uniform distributions around the suggestion, for RandomizedSearchCV.
@@ -92,16 +98,16 @@ class LRSuggestion:
         }
 
     def _searched(self) -> dict[str, float]:
-        """Give the parameters to search: a base follows its peak and is not searched itself."""
+        """Give the parameters to search: the peak of a cycle, while its base stays as suggested."""
         return {name: lr for name, lr in self.params.items() if not name.endswith("__base_lr")}
 
 
 class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     """Find a learning rate by Smith's range test, repeated and averaged.
 
-    Clones of the estimator are trained while the rate rises from `min_lr` to `max_lr`; the
-    training loss is averaged over the repeats, in log loss. The estimator itself, and every global
-    random state, stays as it was.
+    Clones of the estimator are trained while the rate rises from `min_lr` to `max_lr`, on shuffled
+    data unless the net orders it; the training loss is averaged over the repeats, in log loss. The
+    estimator itself, and every global random state, stays as it was.
 
     Parameters
     ----------
@@ -116,7 +122,9 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     scale : {'log', 'linear'}, default='log'
         Whether steps multiply the rate or add to it.
     n_repeats : int, default=4
-        Ramps, each from fresh weights with its own seed.
+        Ramps, each with its own seed for the order of the data and, where the net's module is a
+        class, for its weights. A module that is an instance keeps its weights; a net that should
+        begin anew has a class for a module.
     n_jobs : int, default=None
         Ramps at once, as in joblib. Under threads they take turns.
     random_state : int, RandomState instance or None, default=None
@@ -149,7 +157,12 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     >>> from torch import nn
     >>> from sklr import LRRangeSearch
     >>> X, y = load_digits(return_X_y=True)
-    >>> net = NeuralNetClassifier(nn.Linear(64, 10), criterion=nn.CrossEntropyLoss)
+    >>> net = NeuralNetClassifier(
+    ...     nn.Linear,
+    ...     module__in_features=64,
+    ...     module__out_features=10,
+    ...     criterion=nn.CrossEntropyLoss,
+    ... )
     >>> search = LRRangeSearch(net, n_repeats=2, random_state=0)
     >>> suggestion = search.fit((X / 16).astype("float32"), y).suggest()
     >>> suggestion.status
@@ -201,6 +214,8 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         TypeError, ValueError
             If a parameter is out of range.
+        RangeTestError
+            If one of the net's callbacks ends a ramp before its end.
         KeyboardInterrupt
             If the user interrupts.
         """
@@ -228,7 +243,11 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.curve_ = _curves.average(lrs, losses)
         self.results_ = _table(ramps)
         reading = _curves.read(self.curve_)
-        params = {} if reading.status not in ANSWERED else _params(prefix, net, schedule, reading)
+        params = (
+            {}
+            if reading.status not in _curves.ANSWERED
+            else _params(prefix, net, schedule, reading)
+        )
         self.suggestion_ = LRSuggestion(
             lr=reading.lr,
             base_lr=reading.base_lr,
@@ -258,7 +277,7 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             Before fit.
         """
         check_is_fitted(self, "suggestion_")
-        if self.suggestion_.status not in ANSWERED:
+        if self.suggestion_.status not in _curves.ANSWERED:
             raise RangeTestError(f"{self.suggestion_.status}: {self.suggestion_.message}")
         return self.suggestion_
 
@@ -298,8 +317,11 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         return f"LRRangeSearch: ramp {repeat + 1} of {self.n_repeats}" if self.verbose else None
 
 
-ANSWERED = ("ok", "no_divergence")
-"""The statuses that carry an answer."""
+FINDER = "sklr_lr_finder"
+"""Name of the ramp's callback, which no callback of the user's is likely to have."""
+
+ORDER = ("shuffle", "sampler", "batch_sampler")
+"""Parameters of a DataLoader that say in which order samples come."""
 
 Ramp = tuple[list[float], list[float]]
 """Rates and losses of one ramp."""
@@ -318,18 +340,43 @@ def _run_ramp(
     with seeded(seed):
         trained = clone(estimator)
         _, net = find_net(trained, trained)
-        make_silent(net, [("lr_finder", clone(finder, safe=False))])
+        make_silent(net, [(FINDER, clone(finder, safe=False))])
         # However short the data, this many epochs hold the ramp, which ends them itself.
         net.set_params(max_epochs=finder.n_steps, train_split=None)
-        trained.fit(X, y, **fit_params)
-    (fitted,) = fitted_nets(trained)
-    done = dict(fitted.callbacks_)["lr_finder"]
+        if not any(hasattr(net, f"iterator_train__{name}") for name in ORDER):
+            # Else the ramps of a net that begins with given weights would all be one.
+            net.set_params(iterator_train__shuffle=not isinstance(X, IterableDataset))
+        with _no_broadcast_loss():
+            trained.fit(X, y, **fit_params)
+    net = fitted_net(trained)
+    done = dict(net.callbacks_)[FINDER]
     if done.ended_ is None:
-        # skorch swallows the user's Ctrl-C; nothing else ends a ramp early.
-        raise KeyboardInterrupt
+        if was_interrupted(net):
+            raise KeyboardInterrupt
+        kept = [name for name, _ in net.callbacks_]
+        raise RangeTestError(f"A callback ended the training before the ramp. It has {kept}.")
     if label is not None:
         print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
     return done.lrs_, done.losses_
+
+
+@contextmanager
+def _no_broadcast_loss() -> Iterator[None]:
+    """Turn torch's warning of a loss over all pairs of outputs and targets into an error."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Using a target size")
+        try:
+            yield
+        except UserWarning as warning:
+            if "Using a target size" not in str(warning):
+                raise
+            requirement = (
+                "have the shape of the net's output, as y.reshape(-1, 1) has (or squeeze the "
+                "output, inside a TransformedTargetRegressor)"
+            )
+            raise ParameterValueError(
+                LRRangeSearch.__name__, "y", requirement, Description(f"torch's {str(warning)!r}")
+            ) from None
 
 
 def _table(ramps: list[Ramp]) -> dict[str, npt.NDArray[Any]]:

@@ -189,7 +189,8 @@ TOGETHER = [
     (CyclicalLR(base_lr=0.3, max_lr=0.2), ValueError,
      "The 'max_lr' parameter of CyclicalLR must be greater than base_lr=0.3. Got 0.2 instead."),
     (CyclicalLR(base_lr=0.3), ValueError,
-     "The 'max_lr' parameter of CyclicalLR must be greater than base_lr=0.3. Got 0.1 instead."),
+     "The 'max_lr' parameter of CyclicalLR must be greater than base_lr=0.3. "
+     "Got None, which stands for 0.1, instead."),
     (SGDR(min_lr=0.2, max_lr=0.2), ValueError,
      "The 'max_lr' parameter of SGDR must be greater than min_lr=0.2. Got 0.2 instead."),
     (StepDecay(every=2, milestones=[1, 2]), ValueError,

@@ -501,3 +501,12 @@ def test_unpickled_optimizer_is_the_nets_own():
     net.partial_fit(X, Y, epochs=1)
     assert not np.array_equal(before, weights(net))
     assert net.optimizer_.param_groups[0]["lr"] == rates(net)[-1]
+
+
+def test_a_net_trained_past_the_plan_without_a_schedule_is_warned_too():
+    plain = make_net(None, max_epochs=6).fit(X, Y)
+    net = make_net(OneCycle(n_epochs=4)).initialize()
+    net.history = plain.history
+    with pytest.warns(UserWarning, match="past the 20 steps") as caught:
+        net.partial_fit(X, Y)
+    assert len(caught) == 1

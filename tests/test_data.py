@@ -447,7 +447,7 @@ def test_pickle_stores_the_data_once():
                                     lower_is_better=False, use_caching=False)]},
         {"batch_size": -1},
     ],
-    ids=str,
+    ids=["default", "no split", "split, drop_last", "no callbacks", "scored", "one batch"],
 )  # fmt: skip
 def test_training_is_bit_for_bit_that_of_skorch(kwargs):
     X, y = digits()

@@ -18,6 +18,8 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, StandardScaler, scale
 from skorch import NeuralNetBinaryClassifier
+from skorch.callbacks import Callback, Freezer, GradientNormClipping
+from torch.utils.data import default_collate
 
 from sklr import (
     SGDR,
@@ -46,6 +48,14 @@ def voting(ensemble, how, weights=None, **params):
     oracle.le_ = LabelEncoder().fit(ensemble.le_.classes_)
     oracle.classes_ = oracle.le_.classes_
     return oracle
+
+
+class Counting(MLP):
+    n_training_steps = 0
+
+    def forward(self, X):
+        Counting.n_training_steps += self.training
+        return super().forward(X)
 
 
 @pytest.fixture(scope="module")
@@ -264,11 +274,7 @@ def test_regressor_is_votingregressor(diabetes):
     [
         ({"n_snapshots": 0}, ValueError, "'n_snapshots' parameter of SnapshotEnsemble must be at"),
         ({"n_snapshots": 2.0}, TypeError, "'n_snapshots' parameter of SnapshotEnsemble must be an"),
-        (
-            {"n_snapshots": 61},
-            ValueError,
-            "'n_cycles' parameter of SnapshotCosine must be at least",
-        ),
+        ({"n_snapshots": 61}, ValueError, "'n_snapshots' parameter .* at most n_steps=60"),
         (
             {"n_members": 0},
             ValueError,
@@ -277,7 +283,17 @@ def test_regressor_is_votingregressor(diabetes):
         ({"n_members": 6}, ValueError, "'n_members' parameter .* at most 5. Got 6"),
         ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
         ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
-        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* one number for each of the 5"),
+        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
+        ({"weights": "greedy"}, TypeError, "'weights' parameter .* a sequence of 5 numbers"),
+        ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
+        ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
+        ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),
+        ({"verbose": "a"}, TypeError, "'verbose' parameter of SnapshotEnsemble must be an integer"),
+        (
+            {"schedule": SGDR(cycle_length=2), "n_snapshots": 5},
+            ValueError,
+            "'n_snapshots' parameter .* None or the 3 cycles",
+        ),
         ({"weights": [1, 2, 3, 4, -1]}, ValueError, "'weights' parameter .* at least 0"),
         ({"weights": [0] * 5}, ValueError, "'weights' parameter .* not all 0"),
         ({"schedule": "cosine"}, TypeError, "'schedule' parameter .* schedule callback"),
@@ -298,9 +314,11 @@ def test_regressor_is_votingregressor(diabetes):
         ),
     ],
 )
-def test_bad_parameters_raise_in_the_one_form(params, error, text):
+def test_bad_parameters_raise_in_the_one_form_before_training(params, error, text):
+    Counting.n_training_steps = 0
     with pytest.raises(error, match=f"The {text}"):
-        fit(**params)
+        fit(net=make_classifier(Counting), **params)
+    assert Counting.n_training_steps == 0
 
 
 @pytest.mark.parametrize(
@@ -344,3 +362,111 @@ def test_verbose_prints_a_line_a_snapshot(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
     fit(n_snapshots=2)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [
+        pytest.param("disable", id="disabled"),
+        pytest.param([Freezer("nothing*"), Freezer("none*")], id="two of a class"),
+        pytest.param([("snapshots", GradientNormClipping(1.0))], id="a name like ours"),
+    ],
+)
+def test_the_users_callbacks_stand_beside_ours(callbacks):
+    assert len(fit(net=make_classifier(callbacks=callbacks), n_snapshots=2).estimators_) == 2
+
+
+def test_a_net_with_a_collate_function_keeps_its_dataset():
+    net = make_classifier(iterator_train__collate_fn=default_collate)
+    assert fit(net=net, n_snapshots=2).score(X_DIGITS, Y_DIGITS) > 0.7
+
+
+class StopAfter(Callback):
+    def __init__(self, n_epochs, within_epoch=False):
+        self.n_epochs = n_epochs
+        self.within_epoch = within_epoch
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.n_epochs and not self.within_epoch:
+            raise KeyboardInterrupt
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) > self.n_epochs and self.within_epoch:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_reaches_the_user():
+    with pytest.raises(KeyboardInterrupt):
+        fit(net=make_classifier(callbacks=[StopAfter(3, within_epoch=True)]), n_snapshots=3)
+
+
+def test_a_training_that_a_callback_stops_is_reported():
+    with pytest.warns(UserWarning, match="stopped after 2 of 3 snapshots .epoch 4."):
+        ensemble = fit(net=make_classifier(callbacks=[StopAfter(4)]), n_snapshots=3)
+    assert len(ensemble.estimators_) == 2
+    with pytest.raises(RuntimeError, match="stopped after 0 of 3 snapshots"):
+        fit(net=make_classifier(callbacks=[StopAfter(1)]), n_snapshots=3)
+
+
+def test_a_failed_refit_leaves_no_members():
+    ensemble = fit(n_snapshots=2)
+    with pytest.raises(ValueError, match="n_steps=60"):
+        ensemble.set_params(n_snapshots=1000).fit(X_DIGITS, Y_DIGITS)
+    with pytest.raises(NotFittedError):
+        ensemble.predict(X_DIGITS)
+
+
+def test_hard_votes_respect_the_threshold_of_binary_nets():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X).astype(np.float32)
+    net = NeuralNetBinaryClassifier(
+        MLP, module__n_inputs=30, module__n_outputs=1, threshold=0.95, train_split=None, verbose=0
+    )
+    ensemble = SnapshotEnsemble(net, n_snapshots=3, voting="hard", random_state=0).fit(X, y)
+    votes = ensemble.transform(X)
+    for column, member in zip(votes.T, ensemble.estimators_, strict=True):
+        np.testing.assert_array_equal(column, member.predict(X))
+    np.testing.assert_array_equal(ensemble.predict(X), votes.sum(axis=1) >= 2)
+
+
+class SureOfTheLast(MLP):
+    def forward(self, X):
+        return super().forward(X) + torch.tensor([0.0] * 9 + [1e4])
+
+
+def test_a_net_sure_of_a_class_that_is_not_there_gives_no_nan():
+    kept = Y_DIGITS < 9
+    ensemble = SnapshotEnsemble(make_classifier(SureOfTheLast, lr=1e-6), n_snapshots=2)
+    proba = ensemble.fit(X_DIGITS[kept], Y_DIGITS[kept]).predict_proba(X_DIGITS)
+    np.testing.assert_allclose(proba, 1 / 9)
+
+
+class Flat(MLP):
+    def forward(self, X):
+        return super().forward(X).squeeze(1)
+
+
+def test_flat_outputs_train_as_columns_do(diabetes):
+    X, y = diabetes
+    scores = [
+        SnapshotEnsembleRegressor(make_regressor(module), n_snapshots=2, random_state=0)
+        .fit(X, y)
+        .score(X, y)
+        for module in (MLP, Flat)
+    ]
+    assert scores[0] == scores[1] > 0.4
+
+
+def test_regressor_refuses_bad_targets_and_outputs(diabetes):
+    X, y = diabetes
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        SnapshotEnsembleRegressor(make_regressor()).fit(X, np.where(y > 0, y, np.nan))
+    with pytest.raises(ValueError, match=r"have one output, of shape \(n,\) or \(n, 1\)"):
+        SnapshotEnsembleRegressor(make_regressor(module__n_outputs=2)).fit(X, y)
+    for params in ({"n_snapshots": 0}, {"n_members": 6}, {"weights": [1]}, {"schedule": "cosine"}):
+        name = next(iter(params))
+        with pytest.raises(
+            (TypeError, ValueError),
+            match=f"The '{name}' parameter of SnapshotEnsembleRegressor must",
+        ):
+            SnapshotEnsembleRegressor(make_regressor(), **params).fit(X, y)

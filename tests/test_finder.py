@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
 from skorch.callbacks import Callback
+from skorch.exceptions import NotInitializedError
+from skorch.hf import AccelerateMixin
 from torch import nn
 
 from sklr import schedules
@@ -142,3 +145,34 @@ def test_plot_shows_the_ramp():
 def test_unknown_keyword():
     with pytest.raises(TypeError, match="learning_rate"):
         LRFinder(learning_rate=0.1)
+
+
+def test_before_fit_there_is_nothing_to_suggest():
+    with pytest.raises(NotInitializedError, match="fit its net first"):
+        LRFinder().suggest()
+
+
+def test_with_gradient_accumulation_a_point_is_a_step():
+    class AcceleratedNet(AccelerateMixin, type(make_classifier())):
+        pass
+
+    finder = LRFinder(min_lr=1e-4, max_lr=0.1, n_steps=20)
+    net = AcceleratedNet(
+        MLP,
+        accelerator=Accelerator(cpu=True, gradient_accumulation_steps=4),
+        criterion=nn.CrossEntropyLoss,
+        callbacks=[finder],
+        max_epochs=20,
+        batch_size=50,
+        train_split=None,
+        verbose=0,
+    )
+    net.fit(X_DIGITS, Y_DIGITS)
+    ramp = schedules.RangeTest(min_lr=1e-4, max_lr=0.1, n_steps=20)
+    assert finder.lrs_ == [ramp(step) for step in range(20)]
+    assert finder.ended_ == "complete"
+    # 10 batches an epoch are steps of 4, 4 and 2 batches, whose losses are averaged.
+    batches = [batch for epoch in net.history for batch in epoch["batches"]]
+    losses = [batch["train_loss"] for batch in batches]
+    expected = [np.mean(losses[:4]), np.mean(losses[4:8]), np.mean(losses[8:10])]
+    np.testing.assert_allclose(finder.losses_[:3], expected, rtol=1e-6)

@@ -25,7 +25,7 @@ LAYERS = {
     "_nets": ({"_validation", "callbacks"}, {"numpy", "sklearn", "skorch", "torch"}),
     "range_search": (
         {"_validation", "_curves", "_nets", "callbacks", "plotting"},
-        {"numpy", "scipy", "sklearn"},
+        {"numpy", "scipy", "sklearn", "torch"},
     ),
     "ensemble": (
         {"_validation", "_nets", "callbacks", "data"},

@@ -79,6 +79,12 @@ def test_range_display_draws_curve_band_repeats_and_marks():
     assert display.ax_.get_title() == "a title"
 
 
+def test_a_flat_loss_of_any_size_can_be_drawn():
+    display = LRRangeDisplay(lrs=[0.1, 1.0], losses=[1e5, 1e5], marks={"lr": 0.1}).plot()
+    low, high = display.ax_.get_ylim()
+    assert low < 1e5 < high
+
+
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     original = builtins.__import__
 

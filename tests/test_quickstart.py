@@ -21,6 +21,10 @@ def test_quickstart_prints_its_table_and_draws_its_figure(tmp_path):
         env={"COLUMNS": "200", "PATH": ""},
         timeout=600,
     )
+    stages = re.findall(r"^(\d) of 4: ", done.stdout, re.M)
+    assert stages == ["1", "2", "3", "4"]
+    (seconds,) = re.findall(r"(\d+) s in all", done.stdout)
+    assert int(seconds) < 60
     assert figure.read_bytes().startswith(b"\x89PNG")
     rows = re.findall(r"│ (.+?) +│ (\d\.\d+) +│ (\d\.\d+) +│ (chosen)? +│", done.stdout)
     valid = {name: float(score) for name, score, _, _ in rows}

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklr import schedules
@@ -132,3 +133,24 @@ def test_verbose_prints_a_line_a_snapshot(capsys):
         "Snapshot 1 taken after step 30 (epoch 3).",
         "Snapshot 2 taken after step 60 (epoch 6).",
     ]
+
+
+class CutAfter(Callback):
+    def __init__(self, n_batches):
+        self.n_batches = n_batches
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history) == 1 and len(net.history[-1, "batches"]) == self.n_batches:
+            raise KeyboardInterrupt
+
+
+def test_none_is_lost_after_an_interruption_and_a_changed_batch_size():
+    snapshots = Snapshots()
+    callbacks = [SnapshotCosine(n_cycles=2, n_epochs=6), snapshots, CutAfter(3)]
+    net = make_classifier(callbacks=callbacks).fit(X_DIGITS, Y_DIGITS)
+    net.set_params(batch_size=100)
+    with pytest.warns(UserWarning, match="past the 30 steps"):
+        net.partial_fit(X_DIGITS, Y_DIGITS)
+    # Of 3/10 of an epoch and six epochs of 5 steps; steps stand at halves.
+    assert net.history[-1, "lr"] > 0
+    assert snapshots.steps_ == [15, 30]

@@ -75,7 +75,7 @@ def test_sequences_come_back_as_tuples():
     ("name", "shown"),
     [
         pytest.param("max_lr", "0.01", id="the owner's value"),
-        pytest.param("gone", "7", id="what stood for None"),
+        pytest.param("gone", "None, which stands for 7,", id="what None stands for"),
         pytest.param("absent", "7", id="a parameter that the owner lacks"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +79,7 @@ class Run:
         self.n_steps: int | None = None
         self.step: float = 0
         self.begun: float = 0
-        self.snapshot_steps: frozenset[int] | None = None
+        self.snapshot_steps: tuple[int, ...] | None = None
         self.steps_in_epoch = 0
         self.plan: Plan | None = None
         self.rate: Rate
@@ -127,10 +128,16 @@ class Run:
             skipped = self.accelerator.optimizer_step_was_skipped
         return self.accelerator.sync_gradients and not skipped
 
-    def begun_step_is_due(self) -> bool:
-        """Tell whether a snapshot is due after the step that was begun last, and that ended now."""
+    def due_snapshot(self) -> int | None:
+        """Give the count of steps whose snapshot is due now that the step begun last has ended.
+
+        After an interruption and a changed batch size steps need not be whole: one may pass it.
+        """
         steps = self.snapshot_steps or ()
-        return self.begun + 1 in steps and self.step_is_done()
+        coming = bisect_right(steps, self.begun)
+        if coming < len(steps) and steps[coming] <= self.begun + 1 and self.step_is_done():
+            return steps[coming]
+        return None
 
     def end_step(self) -> None:
         """Go on to the next step."""
@@ -191,7 +198,9 @@ class ScheduleCallback(Callback):
         if run.steps_per_epoch is not None and run.n_steps is not None:
             if self._needs_total():
                 last = run.n_steps - 1
-                if run.step <= last + 1 < run.step + run.steps_per_epoch:
+                # The epoch before, if a schedule saw it, has warned where it was past the end too.
+                warned = run.step > run.n_steps and _progress.PLANNED_STEPS in rows[-1]
+                if run.step + run.steps_per_epoch > run.n_steps and not warned:
                     self._warn_of_the_end(run.n_steps, rate(last))
                 rate = _held(rate, last)
                 momentum = momentum and _held(momentum, last)
@@ -217,7 +226,7 @@ class ScheduleCallback(Callback):
             if run.accelerator is not None:
                 net.history.record(_progress.OPTIMIZER_STEPS, run.steps_in_epoch)
 
-    def _snapshot_steps(self, run: Run) -> frozenset[int] | None:
+    def _snapshot_steps(self, run: Run) -> tuple[int, ...] | None:
         """Give the counts of steps after which a snapshot is due; None where none can be told."""
         if run.schedule is None or run.n_steps is None or run.steps_per_epoch is None:
             return None
@@ -225,7 +234,7 @@ class ScheduleCallback(Callback):
         if not self._needs_total():
             # A schedule without an end has snapshots past the planned training too.
             n_steps = max(n_steps, math.ceil(run.step) + run.steps_per_epoch)
-        return frozenset(run.schedule.snapshot_steps(n_steps))
+        return run.schedule.snapshot_steps(n_steps)
 
     def _n_epochs(self, net: NeuralNet, rows: list[_progress.Row]) -> int:
         """Give the epochs of the whole training: as told, else as the first fit was to have."""
@@ -245,7 +254,7 @@ class ScheduleCallback(Callback):
         epochs = _progress.epochs_done_in_steps(rows, steps_per_epoch)
         n_steps = n_epochs * steps_per_epoch
         if self.unit != "batch":
-            return _whole(epochs), n_steps
+            return whole(epochs), n_steps
         # With batches for a clock, the epochs to come are counted in batches of today's size.
         steps = _progress.steps_done(rows)
         return steps, max(1, round(steps + n_steps - epochs))
@@ -324,7 +333,7 @@ def _held(rate: Rate, last: int) -> Rate:
     return lambda step: rate(step if step < last else last)
 
 
-def _whole(steps: float) -> float:
+def whole(steps: float) -> float:
     """Give an int for a whole number of steps, which must not be missed by a rounding error."""
     whole = round(steps)
     return whole if math.isclose(steps, whole, rel_tol=1e-9) else steps

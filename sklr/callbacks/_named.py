@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from sklr._validation import (
     check_option,
     in_name_of,
 )
-from sklr.callbacks._base import UNITS, Plan, Rate, Run, ScheduleCallback
+from sklr.callbacks._base import UNITS, Plan, Rate, Run, ScheduleCallback, whole
 from sklr.plotting import ScheduleDisplay
 from sklr.schedules import BaseSchedule, warmup
 
@@ -160,15 +159,13 @@ class NamedSchedule(ScheduleCallback):
 
     def _steps(self, name: str, value: float, plan: Plan) -> float:
         steps = float(value) * self._unit_steps(plan)
-        whole = round(steps)
-        if whole == 0:
+        if round(steps) == 0:
             requirement = (
                 f"be at least one training batch: unit {self.unit!r} has "
                 f"{self._unit_steps(plan)} of them"
             )
             raise ParameterValueError(self, name, requirement, value)
-        # A whole number of steps must not be missed by a rounding error.
-        return whole if math.isclose(steps, whole, rel_tol=1e-9) else steps
+        return whole(steps)
 
     def _unit_steps(self, plan: Plan) -> int:
         """Give the steps of one unit."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from skorch import NeuralNet
+from skorch.exceptions import NotInitializedError
 
 from sklr import _curves
 from sklr._validation import ParameterValueError, in_name_of
@@ -100,6 +101,7 @@ class LRFinder(ScheduleCallback):
         self.lrs_: list[float] = []
         self.losses_: list[float] = []
         self.ended_: str | None = None
+        self.step_losses_: list[float] = []
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
@@ -124,13 +126,19 @@ class LRFinder(ScheduleCallback):
         **kwargs: Any,
     ) -> None:
         """Note the loss with the rate that produced it, and see whether the ramp is over."""
-        super().on_batch_end(net, batch=batch, training=training)
         if not training:
             return
-        lr = runs[net].lr
-        assert lr is not None
-        self.lrs_.append(lr)
-        self.losses_.append(loss.item())
+        run = runs[net]
+        done = run.step_is_done()
+        super().on_batch_end(net, batch=batch, training=training)
+        # With gradient accumulation several batches make a step.
+        self.step_losses_.append(loss.item())
+        if not done:
+            return
+        assert run.lr is not None
+        self.lrs_.append(run.lr)
+        self.losses_.append(sum(self.step_losses_) / len(self.step_losses_))
+        self.step_losses_ = []
         if _curves.has_diverged(self.losses_):
             self.ended_ = "diverged"
         elif len(self.lrs_) == self.n_steps:
@@ -145,6 +153,11 @@ class LRFinder(ScheduleCallback):
         -------
         float
             A tenth of the rate of least loss; NaN where the curve has no answer.
+
+        Raises
+        ------
+        NotFittedError
+            Before fit.
         """
         return _curves.read(self._curve()).lr
 
@@ -172,6 +185,8 @@ class LRFinder(ScheduleCallback):
         return display.plot(ax=ax)
 
     def _curve(self) -> _curves.Curve:
+        if not hasattr(self, "losses_"):
+            raise NotInitializedError("This LRFinder has seen no training yet: fit its net first.")
         return _curves.average(np.array(self.lrs_), [self.losses_])
 
     def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:

@@ -15,7 +15,7 @@ StateDict = dict[str, torch.Tensor]
 
 
 class Snapshots(Callback):
-    """Copies of the weights after the last step of each cycle of the net's schedule.
+    """Copies of the weights at the moments that the net's schedule names, the ends of its cycles.
 
     The schedule is the callback of this package that the net has beside this one; its
     `snapshot_steps` say when a snapshot is due. Only `state_dict`s are kept, on the CPU.
@@ -84,13 +84,14 @@ class Snapshots(Callback):
         self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
     ) -> None:
         """Copy the weights where a cycle has ended with this step."""
-        if training and runs[net].begun_step_is_due():
+        due = runs[net].due_snapshot() if training else None
+        if due is not None:
             state = net.module_.state_dict()
             self.snapshots_.append({key: _copy(value) for key, value in state.items()})
-            self.steps_.append(int(runs[net].begun) + 1)
+            self.steps_.append(due)
             if self.verbose:
                 epoch, count = len(net.history), len(self.snapshots_)
-                print(f"Snapshot {count} taken after step {self.steps_[-1]} (epoch {epoch}).")
+                print(f"Snapshot {count} taken after step {due} (epoch {epoch}).")
 
 
 def _copy(value: Any) -> Any:

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sklr._validation import ParameterTypeError, ParameterValueError, check_increasing
+from sklr._validation import (
+    ParameterTypeError,
+    ParameterValueError,
+    check_increasing,
+    check_sequence,
+)
 from sklr.schedules._base import BaseSchedule
 
 
@@ -154,13 +159,13 @@ class Join(_Composition):
 
     def __post_init__(self) -> None:
         requirement = "be a sequence of at least one schedule"
-        schedules = _items(self, "schedules", self.schedules, requirement)
+        schedules = check_sequence(self, "schedules", self.schedules, requirement)
         if not schedules:
             raise ParameterValueError(self, "schedules", requirement, self.schedules)
         for schedule in schedules:
             _check_schedule(self, "schedules", schedule)
         requirement = "be a sequence of whole steps"
-        steps = _items(self, "boundaries", self.boundaries, requirement)
+        steps = check_sequence(self, "boundaries", self.boundaries, requirement)
         if steps:
             steps = check_increasing(self, "boundaries", steps)
         if any(step != int(step) for step in steps):
@@ -204,13 +209,6 @@ class Scale(_Composition):
 
     def _snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
         return self.schedule.snapshot_steps(n_steps)
-
-
-def _items(owner: object, name: str, value: Any, requirement: str) -> tuple[Any, ...]:
-    items = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(items, str | bytes) or not isinstance(items, Sequence):
-        raise ParameterTypeError(owner, name, requirement, value)
-    return tuple(items)
 
 
 def _check_schedule(owner: object, name: str, value: object) -> None:
