@@ -163,7 +163,11 @@ def was_interrupted(net: NeuralNet) -> bool:
 
     skorch swallows it; a callback that stops a training does so between epochs.
     """
-    return bool(net.history) and "train_batch_count" not in net.history[-1]
+    if not net.history:
+        return False
+    epoch = net.history[-1]
+    validated = any("valid_loss" in batch for batch in epoch["batches"])
+    return "train_batch_count" not in epoch or (validated and "valid_batch_count" not in epoch)
 
 
 _turn = threading.RLock()

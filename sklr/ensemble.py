@@ -142,7 +142,7 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
             requirement = f"{error.requirement} (training batches)"
             raise type(error)(self, "n_snapshots", requirement, self.n_snapshots) from None
 
-    def _check_params(self, net_class: type, other: str) -> None:
+    def _check_params(self, *, regressor: bool, other: str) -> None:
         """Check what can be checked before the data is looked at."""
         net = self.estimator
         if not isinstance(net, NeuralNet):
@@ -150,8 +150,8 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
                 "be a skorch net; preprocessing goes before the ensemble in a Pipeline, not into it"
             )
             raise ParameterTypeError(self, "estimator", requirement, net)
-        if isinstance(net, NeuralNetRegressor) != (net_class is NeuralNetRegressor):
-            kind = "regressor" if net_class is NeuralNetRegressor else "classifier"
+        if isinstance(net, NeuralNetRegressor) != regressor:
+            kind = "regressor" if regressor else "classifier"
             requirement = f"be a {kind} net; use {other} for this one"
             raise ParameterTypeError(self, "estimator", requirement, net)
         if not isinstance(self.verbose, bool):
@@ -165,20 +165,13 @@ class _BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator)
 
     def _schedule(self, net: NeuralNet) -> Any:
         """Give the schedule: the ensemble's, else the net's own, else cosine cycles."""
-        own = find_schedule(net)
         if self.schedule is not None:
-            schedule = clone(self.schedule, safe=False)
-        elif own is not None:
-            name, schedule = own
-            params = net.get_params_for(f"callbacks__{name}")
-            schedule.set_params(**params)
-        else:
+            return clone(self.schedule, safe=False)
+        own = find_schedule(net)
+        if own is None:
             return SnapshotCosine(n_cycles=self.n_snapshots or DEFAULT_SNAPSHOTS)
-        # What other schedules come to is known after the training.
-        n_cycles = getattr(schedule, "n_cycles", None)
-        if None not in (n_cycles, self.n_snapshots) and n_cycles != self.n_snapshots:
-            requirement = f"be None or the schedule's n_cycles={n_cycles}"
-            raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
+        name, schedule = own
+        schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
         return schedule
 
     def _check_count(self, count: int) -> None:
@@ -372,7 +365,7 @@ class SnapshotEnsemble(ClassifierMixin, _BaseSnapshotEnsemble):
         NotImplementedError
             If y is multilabel.
         """
-        self._check_params(NeuralNet, "SnapshotEnsembleRegressor")
+        self._check_params(regressor=False, other="SnapshotEnsembleRegressor")
         check_option(self, "voting", self.voting, VOTING)
         check_flag(self, "flatten_transform", self.flatten_transform)
         X = _checked(self, X, reset=True)
@@ -637,7 +630,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, _BaseSnapshotEnsemble):
         FloatingPointError
             If the training diverged.
         """
-        self._check_params(NeuralNetRegressor, "SnapshotEnsemble")
+        self._check_params(regressor=True, other="SnapshotEnsemble")
         X = _checked(self, X, reset=True)
         y = check_array(
             column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y"

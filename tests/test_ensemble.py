@@ -305,7 +305,7 @@ def test_regressor_is_votingregressor(diabetes):
         (
             {"schedule": SnapshotCosine(n_cycles=2), "n_snapshots": 3},
             ValueError,
-            "'n_snapshots' parameter .* n_cycles=2. Got 3",
+            "'n_snapshots' parameter .* None or the 2 cycles that the schedule ends. Got 3",
         ),
         (
             {"schedule": SGDR(cycle_length=20)},
