@@ -243,11 +243,8 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.curve_ = _curves.average(lrs, losses)
         self.results_ = _table(ramps)
         reading = _curves.read(self.curve_)
-        params = (
-            {}
-            if reading.status not in _curves.ANSWERED
-            else _params(prefix, net, schedule, reading)
-        )
+        answered = reading.status in _curves.ANSWERED
+        params = _params(prefix, net, schedule, reading) if answered else {}
         self.suggestion_ = LRSuggestion(
             lr=reading.lr,
             base_lr=reading.base_lr,
