@@ -13,7 +13,7 @@ ROWS = {
     "rate": ("setting the rate", 6),
     "callback": ("callback per training batch", 3),
     "preview": ("preview", 3),
-    "training": ("training a 64-64-10 MLP", 2),
+    "training": ("training a 64-64-10 MLP", 3),
     "convergence": ("steps to a fixed rate's final validation accuracy", 4),
 }
 """How the claims of each benchmark begin in the summary, and how many there are."""
