@@ -470,3 +470,18 @@ def test_regressor_refuses_bad_targets_and_outputs(diabetes):
             match=f"The '{name}' parameter of SnapshotEnsembleRegressor must",
         ):
             SnapshotEnsembleRegressor(make_regressor(), **params).fit(X, y)
+
+
+def test_a_net_of_doubles_keeps_float64():
+    class Double(MLP):
+        def __init__(self):
+            super().__init__()
+            self.double()
+
+        def forward(self, X):
+            assert X.dtype == torch.float64
+            return super().forward(X)
+
+    X = X_DIGITS.astype(np.float64)
+    ensemble = SnapshotEnsemble(make_classifier(Double), n_snapshots=2, random_state=0)
+    assert ensemble.fit(X, Y_DIGITS).score(X, Y_DIGITS) > 0.7

@@ -38,10 +38,12 @@ class Scalar:
 
     @staticmethod
     def searchsorted(values: Sequence[float], x: float, side: str) -> int:
+        """Count the sorted values up to x; only side='right', as formulas ask for it."""
         return bisect_right(values, x)
 
     @staticmethod
     def where(condition: bool, yes: Any, no: Any) -> Any:
+        """Choose by a condition."""
         return yes if condition else no
 
 
