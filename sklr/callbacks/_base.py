@@ -75,6 +75,7 @@ class Run:
         # with a skipped step makes it say so for ever: then the net's own has to be asked.
         skipped = self.accelerator is not None and self.accelerator.optimizer_step_was_skipped
         self.own_optimizer = optimizer if skipped else None
+        self.done: _progress.Done | None = None
         self.steps_per_epoch: int | None = None
         self.n_steps: int | None = None
         self.step: float = 0
@@ -183,10 +184,12 @@ class ScheduleCallback(Callback):
         run = runs[net]
         rows = net.history.to_list()
         epoch, rows = rows[-1], rows[:-1]
-        if run.steps_per_epoch is None:
-            run.steps_per_epoch = _steps_per_epoch(net, dataset_train)
+        if run.done is None:
+            run.done = _progress.Done(_steps_per_epoch(net, dataset_train))
+            run.steps_per_epoch = run.done.steps_per_epoch
+        run.done.add(rows)
         n_epochs = self._n_epochs(net, rows)
-        run.step, run.n_steps = self._position(rows, run.steps_per_epoch, n_epochs)
+        run.step, run.n_steps = self._position(run.done, n_epochs)
 
         groups, lr = _groups(net), own_lr(net)
         note_ratios(groups, lr)
@@ -244,20 +247,16 @@ class ScheduleCallback(Callback):
         # A search may give a numpy integer, which the history could not be saved with.
         return _progress.planned_epochs(rows) or int(net.max_epochs)
 
-    def _position(
-        self, rows: list[_progress.Row], steps_per_epoch: int | None, n_epochs: int
-    ) -> tuple[float, int | None]:
+    def _position(self, done: _progress.Done, n_epochs: int) -> tuple[float, int | None]:
         """Give the next step, and the number of steps of the whole training if it is known."""
-        if steps_per_epoch is None:
+        if done.steps_per_epoch is None:
             self._check_needs_no_length()
-            return _progress.steps_done(rows), None
-        epochs = _progress.epochs_done_in_steps(rows, steps_per_epoch)
-        n_steps = n_epochs * steps_per_epoch
+            return done.steps, None
+        n_steps = n_epochs * done.steps_per_epoch
         if self.unit != "batch":
-            return whole(epochs), n_steps
+            return whole(done.epochs_in_steps), n_steps
         # With batches for a clock, the epochs to come are counted in batches of today's size.
-        steps = _progress.steps_done(rows)
-        return steps, max(1, round(steps + n_steps - epochs))
+        return done.steps, max(1, round(done.steps + n_steps - done.epochs_in_steps))
 
     def _check_needs_no_length(self) -> None:
         if self._needs_total():

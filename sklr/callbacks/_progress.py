@@ -31,25 +31,42 @@ def row_steps(row: Row) -> int:
     return sum("train_loss" in batch for batch in row["batches"])
 
 
-def row_epochs(row: Row, steps_per_epoch: int) -> tuple[int, int]:
-    """Give the part of an epoch that was done as a fraction: numerator and denominator."""
-    if "train_batch_count" in row:
-        return 1, 1
-    return row_steps(row), int(row.get(PLANNED_STEPS, steps_per_epoch))
+class Done:
+    """The epochs done, summed up row by row as a training goes on.
 
+    Parameters
+    ----------
+    steps_per_epoch : int or None
+        Length of the present training's epochs; None where it is not known.
 
-def steps_done(rows: Sequence[Row]) -> int:
-    """Give the steps done in all epochs."""
-    return sum(row_steps(row) for row in rows)
-
-
-def epochs_done_in_steps(rows: Sequence[Row], steps_per_epoch: int) -> float:
-    """Give the epochs done, in steps of the present epochs' length.
-
-    Whole where no epoch was interrupted and where interrupted ones had the present length.
+    Attributes
+    ----------
+    n_rows : int
+        Epochs of the history that are in the sums.
+    steps : int
+        Steps done in them.
+    epochs_in_steps : float
+        These epochs in steps of the present length: an interrupted one by the part of its own
+        length that was done. Whole where no interrupted epoch had another length.
     """
-    parts = [row_epochs(row, steps_per_epoch) for row in rows]
-    return sum(done * steps_per_epoch / planned for done, planned in parts)
+
+    def __init__(self, steps_per_epoch: int | None) -> None:
+        self.steps_per_epoch = steps_per_epoch
+        self.n_rows = 0
+        self.steps = 0
+        self.epochs_in_steps: float = 0
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take in the epochs of a history that are not in the sums yet."""
+        for row in rows[self.n_rows :]:
+            steps = row_steps(row)
+            self.steps += steps
+            if self.steps_per_epoch is not None:
+                whole = "train_batch_count" in row
+                planned = int(row.get(PLANNED_STEPS, self.steps_per_epoch))
+                done = self.steps_per_epoch if whole else steps * self.steps_per_epoch / planned
+                self.epochs_in_steps += done
+        self.n_rows = len(rows)
 
 
 def planned_epochs(rows: Sequence[Row]) -> int | None:

@@ -12,6 +12,7 @@ from skorch.exceptions import NotInitializedError
 from sklr import _curves
 from sklr._validation import ParameterValueError, in_name_of
 from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback, runs
+from sklr.callbacks._progress import Done
 from sklr.plotting import LRRangeDisplay
 from sklr.schedules import RangeTest
 
@@ -193,8 +194,6 @@ class LRFinder(ScheduleCallback):
         run.schedule = self.ramp()
         return run.schedule
 
-    def _position(
-        self, rows: Any, steps_per_epoch: int | None, n_epochs: int
-    ) -> tuple[float, int | None]:
+    def _position(self, done: Done, n_epochs: int) -> tuple[float, int | None]:
         # A ramp is a training of its own, whatever the net has done before.
         return len(self.lrs_), None
