@@ -7,43 +7,57 @@ from typing import Any
 
 RATIO = "lr_ratio"
 """Key of a group for its ratio, which so travels in the optimizer's state and in pickles."""
+REFERENCE = "lr_reference"
+"""Key of the groups for the rate of which their ratios are, where none has the optimizer's own."""
 HAS_MOMENTUM = "has_momentum"
 """Key of a group that uses momentum."""
 
 Groups = list[dict[str, Any]]
 
 
-def initial_ratios(groups: Groups, base_lr: float) -> list[float]:
-    """Give each group's initial rate over the optimizer's own.
+def initial_rates(groups: Groups) -> list[float]:
+    """Give each group's initial rate: what a torch scheduler noted of it, else its rate."""
+    return [float(group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
-    Groups that all have one rate have no proportion to keep, whatever that rate is.
 
-    Parameters
-    ----------
-    groups : list of dict
-        The groups of an optimizer; an 'initial_lr' that a scheduler noted goes before the rate.
-    base_lr : float
-        The optimizer's own rate, which holds where a group names none.
+def reference_lr(groups: Groups, own_lr: float) -> float:
+    """Give the initial rate that a schedule's rate takes the place of.
+
+    It is the optimizer's own where a group has that. It need not be anyone's: all groups may name
+    rates, and torch's CyclicLR and OneCycleLR leave initial rates of their own behind. Then it is
+    the highest group's, so that no group goes above the schedule.
     """
-    noted = ["initial_lr" if "initial_lr" in group else "lr" for group in groups]
-    initial = [float(group[key]) for group, key in zip(groups, noted, strict=True)]
-    if len(set(initial)) == 1 or base_lr == 0:
-        return [1.0] * len(groups)
-    return [lr / base_lr for lr in initial]
+    initial = initial_rates(groups)
+    return own_lr if own_lr and own_lr in initial else max(initial)
 
 
-def note_ratios(groups: Groups, base_lr: float) -> None:
-    """Note each group's ratio in it, once, and make a rate that is a tensor the group's own."""
-    for group, ratio in zip(groups, initial_ratios(groups, base_lr), strict=True):
+def initial_ratios(groups: Groups, reference: float) -> list[float]:
+    """Give each group's initial rate over the one that the schedule's takes the place of."""
+    return [lr / reference if reference else 1.0 for lr in initial_rates(groups)]
+
+
+def note_ratios(groups: Groups, own_lr: float) -> float:
+    """Note each group's ratio in it, once, and give the rate that a peak of None stands for.
+
+    A rate that is a tensor becomes the group's own: until then it may be the user's, a parameter
+    of the net that nothing may write to.
+    """
+    if not any(RATIO in group for group in groups):
+        reference = reference_lr(groups, own_lr)
+        if reference != own_lr:
+            for group in groups:
+                group[REFERENCE] = reference
+    reference = next((group[REFERENCE] for group in groups if REFERENCE in group), own_lr)
+    for group, ratio in zip(groups, initial_ratios(groups, reference), strict=True):
         if RATIO not in group:
             group[RATIO] = ratio
-            # Until now it may be the user's, a parameter of the net that nothing may write to.
             if hasattr(group["lr"], "clone"):
                 group["lr"] = group["lr"].clone()
+    return reference
 
 
 def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
-    """Give the function that writes a schedule's rate to all groups; the hot loop's only call."""
+    """Give the function that writes a schedule's rate to all groups, all decided before."""
     # A capturable optimizer holds its rate in a tensor, which must stay the same object.
     if any(hasattr(group["lr"], "fill_") for group in groups):
 

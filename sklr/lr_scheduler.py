@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sklr._param_groups import Groups, initial_ratios, rate_writer
+from sklr._param_groups import Groups, initial_ratios, rate_writer, reference_lr
 from sklr._validation import ParameterTypeError, ParameterValueError, check_integer
 from sklr.schedules import BaseSchedule
 
@@ -57,7 +57,9 @@ class ScheduleLR(LRScheduler):
             raise ParameterTypeError(self, "schedule", requirement, schedule)
         self.schedule = schedule
         last_epoch = check_integer(self, "last_epoch", last_epoch, at_least=-1)
-        self._ratios = initial_ratios(optimizer.param_groups, _reference_lr(optimizer))
+        groups = optimizer.param_groups
+        reference = reference_lr(groups, float(optimizer.defaults["lr"]))
+        self._ratios = initial_ratios(groups, reference)
         self._groups: Groups | None = None
         if last_epoch != -1:
             # torch insists on this key when resuming; nothing here depends on it.
@@ -126,16 +128,3 @@ class ScheduleLR(LRScheduler):
         # Within a SequentialLR the schedulers whose turn has not come stand at step -1.
         if self.last_epoch >= 0:
             self._apply()
-
-
-def _reference_lr(optimizer: Optimizer) -> float:
-    """Give the initial rate that the schedule's rate takes the place of.
-
-    It is the optimizer's own where a group has that. It need not be anyone's: all groups may name
-    rates, and torch's CyclicLR and OneCycleLR leave initial rates of their own behind. Then it is
-    the highest group's, so that no group goes above the schedule.
-    """
-    own = float(optimizer.defaults["lr"])
-    groups = optimizer.param_groups
-    initial = [float(group.get("initial_lr", group["lr"])) for group in groups]
-    return own if own and own in initial else max(initial)

@@ -385,3 +385,23 @@ def test_early_stopping_and_going_on():
     net.callbacks_ = [(name, callback) for name, callback in net.callbacks_ if callback]
     net.partial_fit(X, Y, epochs=EPOCHS - done)
     assert rates(net) == rates(fit(CosineDecay()))
+
+
+@pytest.mark.parametrize("max_lr", [None, 0.5])
+def test_groups_that_all_name_rates_never_go_above_the_schedule(max_lr):
+    """The net's own rate is nobody's then: the highest group stands for it, also on resume."""
+    groups = [("*weight", {"lr": 0.2}), ("*bias", {"lr": 0.1})]
+    cosine = CosineDecay(max_lr=max_lr, n_epochs=4)
+    net = make_net(cosine, optimizer__param_groups=groups, lr=0.01, max_epochs=2).fit(X, Y)
+    pickle.loads(pickle.dumps(net)).partial_fit(X, Y)
+    net.partial_fit(X, Y)
+    expected = cosine.schedule(STEPS, lr=0.2)
+    assert rates(net) == [expected(step) for step in range(4 * STEPS)]
+    weight, bias = net.optimizer_.param_groups
+    assert weight["lr"] == expected(4 * STEPS - 1)
+    assert bias["lr"] == pytest.approx(weight["lr"] / 2, rel=1e-15)
+
+
+def test_one_rate_named_for_all_is_the_optimizers_own():
+    net = make_net(CosineDecay(), optimizer__param_groups=[("*", {"lr": 0.05})]).fit(X, Y)
+    assert rates(net)[0] == 0.05

@@ -61,7 +61,7 @@ class Run:
     begun : int or float
         The step that was begun last.
     n_steps : int or None
-        Steps of the whole training, where the schedule needs to know.
+        Steps of the whole training; None where that is not known.
     plan : Plan or None
         What `rate`, `momentum` and `schedule` were made for; None before the first epoch.
     schedule : schedule or None
@@ -76,7 +76,6 @@ class Run:
         skipped = self.accelerator is not None and self.accelerator.optimizer_step_was_skipped
         self.own_optimizer = optimizer if skipped else None
         self.done: _progress.Done | None = None
-        self.steps_per_epoch: int | None = None
         self.n_steps: int | None = None
         self.step: float = 0
         self.begun: float = 0
@@ -87,6 +86,11 @@ class Run:
         self.momentum: Rate | None = None
         self.schedule: BaseSchedule | None = None
         self.lr: float | None = None
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch; None where the data has no length, and before the first epoch."""
+        return None if self.done is None else self.done.steps_per_epoch
 
     def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
         """Bind what the hot loop touches: the groups and this epoch's row of the history."""
@@ -186,13 +190,11 @@ class ScheduleCallback(Callback):
         epoch, rows = rows[-1], rows[:-1]
         if run.done is None:
             run.done = _progress.Done(_steps_per_epoch(net, dataset_train))
-            run.steps_per_epoch = run.done.steps_per_epoch
         run.done.add(rows)
         n_epochs = self._n_epochs(net, rows)
         run.step, run.n_steps = self._position(run.done, n_epochs)
 
-        groups, lr = _groups(net), own_lr(net)
-        note_ratios(groups, lr)
+        lr = note_ratios(_groups(net), own_lr(net))
         plan = Plan(run.steps_per_epoch, run.n_steps, lr)
         if plan != run.plan:
             run.plan, run.rate = plan, self._rate(net, run, plan)
@@ -334,5 +336,5 @@ def _held(rate: Rate, last: int) -> Rate:
 
 def whole(steps: float) -> float:
     """Give an int for a whole number of steps, which must not be missed by a rounding error."""
-    whole = round(steps)
-    return whole if math.isclose(steps, whole, rel_tol=1e-9) else steps
+    nearest = round(steps)
+    return nearest if math.isclose(steps, nearest, rel_tol=1e-9) else steps

@@ -70,14 +70,10 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     random_state: Any
     verbose: int
 
-    def _fit_members(self, X: Any, y: Any) -> None:
-        """Train one net and make a member of each snapshot."""
-        # A refit that fails leaves no members of the fit before.
-        self.__dict__.pop("estimators_", None)
-        net = self._net()
-        schedule = self._schedule(net)
+    def _fit_members(self, net: NeuralNet, X: Any, y: Any) -> None:
+        """Train the net and make a member of each snapshot."""
         callbacks = [
-            ("sklr_schedule", schedule),
+            ("sklr_schedule", self._schedule(net)),
             ("sklr_plan", _Planned(self._check_count)),
             (SNAPSHOTS, Snapshots(verbose=self.verbose)),
         ]
@@ -96,26 +92,26 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
         self.history_ = net.history
 
-    def _net(self) -> NeuralNet:
-        """Give a clone of the net, its data fetched by whole batches and cast to its dtype."""
+    def _nets(self) -> tuple[NeuralNet, NeuralNet]:
+        """Give a clone of the net to train, and one that is initialized and stays untrained.
+
+        They fetch data by whole batches and cast it to the dtype of the net's weights, unless the
+        net has a data set or a collate function of its own.
+        """
         net = clone(self.estimator).set_params(warm_start=False)
         collates = any(hasattr(net, f"iterator_{part}__collate_fn") for part in ("train", "valid"))
-        if net.dataset is skorch.dataset.Dataset and not collates:
+        fetches_batches = net.dataset is skorch.dataset.Dataset and not collates
+        if fetches_batches:
             net.set_params(dataset=ArrayDataset)
-            dtype = _float_dtype(net)
-            if dtype != torch.get_default_dtype():
-                net.set_params(dataset__dtype=dtype)
-        return net
-
-    def _untrained_output(self, X: Any) -> Array | None:
-        """Give what the net predicts for two samples before training, where X has rows."""
-        if not isinstance(X, np.ndarray | torch.Tensor):
-            return None
         with seeded(0):
-            net = self._net()
-            make_silent(net, [])
-            net.initialize()
-            return np.asarray(net.predict_proba(X[:2]))
+            untrained = clone(net)
+            make_silent(untrained, [])
+            untrained.initialize()
+        floats = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
+        if fetches_batches and floats:
+            # Not by set_params, which asks for a part of an initialized net to make anew.
+            net.dataset__dtype = untrained.dataset__dtype = floats[0]
+        return net, untrained
 
     @contextmanager
     def _in_terms_of_snapshots(self) -> Iterator[None]:
@@ -130,6 +126,8 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _check_params(self, *, regressor: bool, other: str) -> None:
         """Check what can be checked before the data is looked at."""
+        # A refit that fails leaves no members of the fit before.
+        self.__dict__.pop("estimators_", None)
         net = self.estimator
         if not isinstance(net, NeuralNet):
             requirement = (
@@ -239,14 +237,13 @@ def checked(ensemble: Any, X: Any, *, reset: bool) -> Any:
     return validate_data(ensemble, X, reset=reset, dtype="numeric", allow_nd=True)
 
 
-def _float_dtype(net: NeuralNet) -> torch.dtype:
-    """Give the floating dtype of a net's weights, found on a clone that is not trained."""
+def output_of(untrained: NeuralNet, X: Any) -> Array | None:
+    """Give what a net predicts for two samples, where X has rows."""
+    if not isinstance(X, np.ndarray | torch.Tensor):
+        return None
+    # A DataLoader draws a seed from torch's generator, whatever it loads.
     with seeded(0):
-        untrained = clone(net)
-        make_silent(untrained, [])
-        parameters = list(untrained.initialize().module_.parameters())
-    dtypes = [parameter.dtype for parameter in parameters if parameter.is_floating_point()]
-    return dtypes[0] if dtypes else torch.get_default_dtype()
+        return np.asarray(untrained.predict_proba(X[:2]))
 
 
 def _member(net: NeuralNet, state: dict[str, torch.Tensor]) -> NeuralNet:

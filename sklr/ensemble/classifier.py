@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, c
 from skorch import NeuralNet, NeuralNetBinaryClassifier
 
 from sklr._validation import ParameterValueError, check_flag, check_option
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked
+from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
 
 VOTING = ("soft", "hard")
 
@@ -154,18 +154,18 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
                 "Classifier can't train when only one class is present: y holds only "
                 f"{self.classes_[0]!r}."
             )
-        self._check_outputs(X)
+        net, untrained = self._nets()
+        self._check_outputs(output_of(untrained, X))
         binary = isinstance(self.estimator, NeuralNetBinaryClassifier)
         encoded = self.le_.transform(y).astype(np.float32 if binary else np.int64)
-        self._fit_members(X, encoded)
+        self._fit_members(net, X, encoded)
         return self
 
-    def _check_outputs(self, X: Any) -> None:
+    def _check_outputs(self, output: Array | None) -> None:
         """Refuse a net with fewer outputs than classes before it is trained."""
-        untrained = self._untrained_output(X)
-        if untrained is not None and untrained.shape[-1] < len(self.classes_):
+        if output is not None and output.shape[-1] < len(self.classes_):
             requirement = f"have an output for each of the {len(self.classes_)} classes"
-            raise ParameterValueError(self, "estimator", requirement, untrained.shape[-1])
+            raise ParameterValueError(self, "estimator", requirement, output.shape[-1])
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)

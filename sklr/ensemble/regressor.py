@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
 )
 
 from sklr._validation import ParameterValueError
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked
+from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
 
 
 class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
@@ -122,19 +122,20 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         y = check_array(
             column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y"
         )
+        net, untrained = self._nets()
         # The shape that the loss compares with the net's output row by row.
-        self._fit_members(X, y if self._has_flat_output(X) else y.reshape(-1, 1))
+        flat = self._is_flat(output_of(untrained, X))
+        self._fit_members(net, X, y if flat else y.reshape(-1, 1))
         return self
 
-    def _has_flat_output(self, X: Any) -> bool:
+    def _is_flat(self, output: Array | None) -> bool:
         """Tell whether the net's output is of shape (n,) and not (n, 1); refuse any other."""
-        untrained = self._untrained_output(X)
-        if untrained is None or untrained.ndim == 1:
-            return untrained is not None
-        if untrained.shape[1:] != (1,):
+        if output is None:
+            return False
+        if output.ndim > 1 and output.shape[1:] != (1,):
             requirement = "have one output, of shape (n,) or (n, 1)"
-            raise ParameterValueError(self, "estimator", requirement, untrained.shape)
-        return False
+            raise ParameterValueError(self, "estimator", requirement, output.shape)
+        return output.ndim == 1
 
     def _outputs(self, X: Any) -> Array:
         check_is_fitted(self)
