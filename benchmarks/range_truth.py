@@ -1,0 +1,117 @@
+"""The truth that suggestions are judged by: trainings at every rate of a grid, kept in a file.
+
+python benchmarks/range_truth.py trains what `range_truth.csv` lacks, which is hours where it lacks
+all. It needs to run again only where a task changes; delete that task's rows then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from range_tasks import TASKS, Task, parts
+from skorch.callbacks import Callback
+
+from sklr import OneCycle, SnapshotCosine
+
+PATH = Path(__file__).with_name("range_truth.csv")
+LRS = [float(f"{lr:.6g}") for lr in np.geomspace(1e-5, 10, 19)]
+SEEDS = (0, 1, 2)
+SCHEDULES: dict[str, list[tuple[str, Callback]]] = {
+    "constant": [],
+    "1cycle": [("lr", OneCycle())],
+    "snapshot": [("lr", SnapshotCosine())],
+}
+"""A constant rate, and the peak of 1cycle and of the default snapshot schedule."""
+
+
+class Key(NamedTuple):
+    """One training."""
+
+    task: str
+    schedule: str
+    lr: float
+    seed: int
+
+
+class StopAtNaN(Callback):
+    """Ends a training that has failed already."""
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if not math.isfinite(net.history[-1, "train_loss"]):
+            raise KeyboardInterrupt
+
+
+def trained(task: Task, schedule: str, lr: float, seed: int, **params: Any) -> Any:
+    """Train the task's net; the rate is the constant one, or the schedule's peak."""
+    callbacks = [*SCHEDULES[schedule], ("nan", StopAtNaN())]
+    net = task.net(callbacks, lr=lr, **params)
+    seen = parts(task.data)
+    torch.manual_seed(seed)
+    return net.fit(seen.X, seen.y)
+
+
+def judged(task: Task, net: Any) -> float:
+    """Give the loss on the data that no search sees; infinite where the training failed."""
+    judge = parts(task.data)
+    with torch.no_grad():
+        loss = net.criterion_(net.forward(judge.X_judge), torch.from_numpy(judge.y_judge)).item()
+    return loss if math.isfinite(loss) else math.inf
+
+
+def measure(key: Key) -> float:
+    """Give the final loss of one training."""
+    torch.set_num_threads(1)
+    task = next(task for task in TASKS if task.name == key.task)
+    return judged(task, trained(task, key.schedule, key.lr, key.seed))
+
+
+def all_keys() -> list[Key]:
+    """Give every training of the truth, task by task."""
+    names = [task.name for task in TASKS]
+    return [Key(*key) for key in itertools.product(names, SCHEDULES, LRS, SEEDS)]
+
+
+def load() -> dict[Key, float]:
+    """Read the trainings that were done."""
+    if not PATH.exists():
+        return {}
+    with PATH.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))[1:]
+    return {
+        Key(task, sched, float(lr), int(seed)): float(loss) for task, sched, lr, seed, loss in rows
+    }
+
+
+def save(truth: dict[Key, float]) -> None:
+    """Write the trainings in the order of the tasks."""
+    with PATH.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*Key._fields, "loss"])
+        writer.writerows([*key, f"{truth[key]:.6g}"] for key in all_keys() if key in truth)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    jobs = parser.parse_args().jobs
+    truth = load()
+    missing = [key for key in all_keys() if key not in truth]
+    block = len(LRS) * len(SEEDS)
+    for start in range(0, len(missing), block):
+        keys = missing[start : start + block]
+        losses = Parallel(n_jobs=jobs)(delayed(measure)(key) for key in keys)
+        truth |= dict(zip(keys, losses, strict=True))
+        save(truth)
+        print(f"{start + len(keys)} of {len(missing)}: {keys[-1].task}, {keys[-1].schedule}")
+
+
+if __name__ == "__main__":
+    main()
