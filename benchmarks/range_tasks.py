@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from datasets import digits, fashion_mnist
 from models import cnn, mlp
 from numpy.typing import NDArray

@@ -138,7 +138,10 @@ def smooth(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a curve says: a status of `STATUSES` and the rates that follow, NaN where none do."""
+    """What a curve says: a status of `STATUSES` and the rates that follow, NaN where none do.
+
+    `best_lr` is the rate of least loss, of which the others are parts.
+    """
 
     status: str
     message: str
@@ -146,6 +149,7 @@ class Reading:
     base_lr: float = math.nan
     max_lr: float = math.nan
     steepest_lr: float = math.nan
+    best_lr: float = math.nan
 
 
 def read(curve: Curve) -> Reading:
@@ -190,7 +194,9 @@ def read(curve: Curve) -> Reading:
         status = "no_divergence"
         message = "The loss did not rise again within the range; a higher max_lr may show more."
     peak = best_lr * PEAK_PART
-    return Reading(status, message, best_lr * CONSTANT_PART, peak * BASE_PART, peak, steepest)
+    return Reading(
+        status, message, best_lr * CONSTANT_PART, peak * BASE_PART, peak, steepest, best_lr
+    )
 
 
 def interval(lrs: Array, ramps: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -74,7 +74,7 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
             "be a skorch net, or a Pipeline or TransformedTargetRegressor that holds exactly one"
         )
         raise ParameterTypeError(owner, "estimator", requirement, estimator)
-    nets = list(_nets_in(estimator, fitted=False))
+    nets = list(_parts_in(estimator, NeuralNet, fitted=False))
     if len(nets) != 1:
         requirement = f"hold exactly one skorch net, where there are {len(nets)}"
         raise ParameterValueError(owner, "estimator", requirement, estimator)
@@ -83,20 +83,28 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
 
 def fitted_net(estimator: Any) -> NeuralNet:
     """Give the net that a fit of an estimator with exactly one net has trained."""
-    ((_, net),) = _nets_in(estimator, fitted=True)
+    net: NeuralNet = fitted_part(estimator, NeuralNet)
     return net
 
 
-def _nets_in(estimator: Any, *, fitted: bool, prefix: str = "") -> Iterator[tuple[str, NeuralNet]]:
-    if isinstance(estimator, NeuralNet):
+def fitted_part(estimator: Any, kind: type) -> Any:
+    """Give the one part of a class in a fitted estimator."""
+    ((_, part),) = _parts_in(estimator, kind, fitted=True)
+    return part
+
+
+def _parts_in(
+    estimator: Any, kind: type, *, fitted: bool, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    if isinstance(estimator, kind):
         yield prefix, estimator
     elif isinstance(estimator, Pipeline):
         for name, step in estimator.steps:
-            yield from _nets_in(step, fitted=fitted, prefix=f"{prefix}{name}__")
+            yield from _parts_in(step, kind, fitted=fitted, prefix=f"{prefix}{name}__")
     elif isinstance(estimator, TransformedTargetRegressor):
         # It fits a clone of its parameter.
         inner = estimator.regressor_ if fitted else estimator.regressor
-        yield from _nets_in(inner, fitted=fitted, prefix=f"{prefix}regressor__")
+        yield from _parts_in(inner, kind, fitted=fitted, prefix=f"{prefix}regressor__")
 
 
 def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:

@@ -23,12 +23,13 @@ LAYERS = {
         {"numpy", "skorch", "torch"},
     ),
     "_nets": ({"_validation", "callbacks"}, {"numpy", "sklearn", "skorch", "torch"}),
+    "_targets": (set(), {"numpy", "sklearn", "skorch"}),
     "range_search": (
-        {"_validation", "_curves", "_nets", "callbacks", "plotting"},
-        {"numpy", "scipy", "sklearn", "torch"},
+        {"_validation", "_curves", "_nets", "_targets", "callbacks", "plotting", "schedules"},
+        {"numpy", "scipy", "sklearn", "skorch", "torch"},
     ),
     "ensemble": (
-        {"_validation", "_nets", "callbacks", "data"},
+        {"_validation", "_nets", "_targets", "callbacks", "data"},
         {"numpy", "sklearn", "skorch", "torch"},
     ),
 }

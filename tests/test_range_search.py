@@ -31,7 +31,8 @@ from sklr import (
     schedules,
 )
 
-FAST = {"n_repeats": 2, "n_steps": 60, "random_state": 0}
+# The nets here have 60 steps in all: the budget lets two ramps of as many run.
+FAST = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "probe": False, "budget": 10}
 
 
 def search(estimator=None, **params):
@@ -40,13 +41,14 @@ def search(estimator=None, **params):
 
 
 def test_suggestion_on_digits_trains_well():
-    found = search(n_repeats=4, n_steps=100).suggest()
+    found = search(n_repeats=4, n_steps=100, probe=True, budget=30).suggest()
     assert found.status == "ok"
     low, high = found.interval
     assert low / 2 <= found.lr <= high * 2
     assert low < high
     assert found.base_lr == found.max_lr / 4
     assert found.lr < found.max_lr
+    assert "8 rates probed" in found.message
     torch.manual_seed(0)
     net = make_classifier(max_epochs=20).set_params(**found.params)
     poor = make_classifier(max_epochs=20, lr=found.lr / 1000)

@@ -189,7 +189,7 @@ class ScheduleCallback(Callback):
         rows = net.history.to_list()
         epoch, rows = rows[-1], rows[:-1]
         if run.done is None:
-            run.done = _progress.Done(_steps_per_epoch(net, dataset_train))
+            run.done = _progress.Done(steps_per_epoch(net, dataset_train))
         run.done.add(rows)
         n_epochs = self._n_epochs(net, rows)
         run.step, run.n_steps = self._position(run.done, n_epochs)
@@ -309,7 +309,8 @@ def _groups(net: NeuralNet) -> Groups:
     return optimizer.param_groups  # type: ignore[no-any-return]
 
 
-def _steps_per_epoch(net: NeuralNet, dataset_train: Any) -> int | None:
+def steps_per_epoch(net: NeuralNet, dataset_train: Any) -> int | None:
+    """Give the steps of an epoch on a data set; None where that has no length."""
     try:
         batches = len(net.get_iterator(dataset_train, training=True))
     except TypeError:  # an iterable data set

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, column_or_1d
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skorch import NeuralNet, NeuralNetBinaryClassifier
 
+from sklr._targets import encode_labels, matching_columns
 from sklr._validation import ParameterValueError, check_flag, check_option
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
 
@@ -142,22 +141,10 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         check_option(self, "voting", self.voting, VOTING)
         check_flag(self, "flatten_transform", self.flatten_transform)
         X = checked(self, X, reset=True)
-        check_classification_targets(y)
-        if type_of_target(y).startswith("multilabel"):
-            raise NotImplementedError(
-                "Multilabel and multi-output classification is not supported."
-            )
-        self.le_ = LabelEncoder().fit(column_or_1d(y, warn=True))
+        self.le_, encoded = encode_labels(self.estimator, y)
         self.classes_ = self.le_.classes_
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "Classifier can't train when only one class is present: y holds only "
-                f"{self.classes_[0]!r}."
-            )
         net, untrained = self._nets()
         self._check_outputs(output_of(untrained, X))
-        binary = isinstance(self.estimator, NeuralNetBinaryClassifier)
-        encoded = self.le_.transform(y).astype(np.float32 if binary else np.int64)
         self._fit_members(net, X, encoded)
         return self
 
@@ -173,14 +160,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         return np.stack([self._proba(member, X) for member in self.estimators_])
 
     def _proba(self, member: NeuralNet, X: Any) -> Array:
-        proba = np.asarray(member.predict_proba(X))
-        n_classes = len(self.classes_)
-        if proba.shape[1] == n_classes:
-            return proba
-        # Outputs that no label stands for: the data set lacks some of the net's classes.
-        proba = proba[:, :n_classes]
-        total = proba.sum(axis=1, keepdims=True)
-        return np.where(total > 0, proba / np.where(total > 0, total, 1), 1 / n_classes)
+        return matching_columns(np.asarray(member.predict_proba(X)), len(self.classes_))
 
     def predict(self, X: Any) -> Array:
         """Give the label that most votes, or the highest mean probability, speak for.

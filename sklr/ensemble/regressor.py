@@ -7,13 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import (
-    _check_feature_names_in,
-    check_array,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from sklr._targets import flat_targets
 from sklr._validation import ParameterValueError
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
 
@@ -119,9 +115,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         """
         self._check_params(regressor=True, other="SnapshotEnsemble")
         X = checked(self, X, reset=True)
-        y = check_array(
-            column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y"
-        )
+        y = flat_targets(y)
         net, untrained = self._nets()
         # The shape that the loss compares with the net's output row by row.
         flat = self._is_flat(output_of(untrained, X))

@@ -6,108 +6,43 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import loguniform
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
-from torch.utils.data import IterableDataset
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 
 from sklr import _curves
-from sklr._nets import find_net, find_schedule, fitted_net, make_silent, seeded, was_interrupted
-from sklr._validation import Description, ParameterValueError, check_integer, in_name_of
+from sklr._nets import find_net, find_schedule, seeded, was_interrupted
+from sklr._targets import encode_labels
+from sklr._validation import (
+    Description,
+    ParameterValueError,
+    check_flag,
+    check_integer,
+    check_number,
+    in_name_of,
+)
 from sklr.callbacks import LRFinder, Schedule
 from sklr.plotting import LRRangeDisplay
-
-
-class RangeTestError(RuntimeError):
-    """A range test without an answer; the message says what happened and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LRSuggestion:
-    """What a range test suggests.
-
-    Attributes
-    ----------
-    lr : float
-        For a constant rate.
-    base_lr, max_lr : float
-        Bounds for a cycle.
-    steepest_lr : float
-        The rate at the steepest fall of the loss, which other finders suggest; to compare.
-    interval : tuple of (float, float)
-        Lowest and highest `lr` that the repeats suggest one by one.
-    status : {'ok', 'no_divergence', 'flat', 'diverged_at_start', 'failed'}
-        What the test came to; the rates are NaN unless it is one of the first two.
-    message : str
-        What happened and what to do.
-    params : dict
-        Ready for ``estimator.set_params(**params)``; empty without an answer.
-    cost_steps : int
-        Training batches that the test took.
-    seconds : float
-        Wall time that the test took.
-    """
-
-    lr: float
-    base_lr: float
-    max_lr: float
-    steepest_lr: float
-    interval: tuple[float, float]
-    status: str
-    message: str
-    params: dict[str, float] = field(default_factory=dict)
-    cost_steps: int
-    seconds: float
-
-    def param_grid(self, n: int = 5) -> dict[str, list[float]]:
-        """Give a grid around the suggestion, for GridSearchCV.
-
-        Parameters
-        ----------
-        n : int, default=5
-            Number of rates, evenly spaced on the log scale over half a decade to each side.
-
-        Returns
-        -------
-        dict of str to list of float
-            By the name of the estimator's parameter.
-        """
-        check_integer(self, "n", n, at_least=1)
-        steps = np.linspace(-0.5, 0.5, n) if n > 1 else np.zeros(1)
-        return {
-            name: [float(lr * 10**step) for step in steps] for name, lr in self._searched().items()
-        }
-
-    def param_distributions(self) -> dict[str, Any]:
-        """Give log-uniform distributions around the suggestion, for RandomizedSearchCV.
-
-        Returns
-        -------
-        dict of str to scipy distribution
-            By the name of the estimator's parameter; half a decade to each side.
-        """
-        return {
-            name: loguniform(lr / 10**0.5, lr * 10**0.5) for name, lr in self._searched().items()
-        }
-
-    def _searched(self) -> dict[str, float]:
-        """Give the parameters to search: the peak of a cycle, while its base stays as suggested."""
-        return {name: lr for name, lr in self.params.items() if not name.endswith("__base_lr")}
+from sklr.range_search import _budget, _probes
+from sklr.range_search._material import Material, prepare
+from sklr.range_search.suggestion import LRSuggestion, RangeTestError
 
 
 class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
-    """Find a learning rate by Smith's range test, repeated and averaged.
+    """Find a learning rate by Smith's range test, repeated and averaged, and verified by probes.
 
-    Clones of the estimator are trained while the rate rises from `min_lr` to `max_lr`, on shuffled
-    data unless the net orders it; the training loss is averaged over the repeats, in log loss. The
-    estimator itself, and every global random state, stays as it was.
+    Clones of the net are trained while the rate rises from `min_lr` to `max_lr`, on shuffled data
+    unless the net orders it; the training loss is averaged over the repeats, in log loss. Then
+    rates around that of the least loss are probed: each trains from fresh weights, ever fewer go
+    on, and the loss on held-out data decides. A Pipeline's preprocessing is fitted once, on the
+    training part. The estimator itself, and every global random state, stays as it was.
 
     Parameters
     ----------
@@ -122,11 +57,19 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
     scale : {'log', 'linear'}, default='log'
         Whether steps multiply the rate or add to it.
     n_repeats : int, default=4
-        Ramps, each with its own seed for the order of the data and, where the net's module is a
-        class, for its weights. A module that is an instance keeps its weights; a net that should
-        begin anew has a class for a module.
+        Ramps at most (see `budget`), each with its own seed for the order of the data and, where
+        the net's module is a class, for its weights. A module that is an instance keeps its
+        weights; a net that should begin anew has a class for a module.
+    probe : bool, default=True
+        Whether to verify candidates by short trainings at constant rates, on held-out data: the
+        net's own split, else a random fifth, stratified by labels. Without probes fixed parts of
+        the rate of least loss are suggested.
+    budget : float, default=1.5
+        Ramps and probes together cost at most so many whole trainings of the estimator's own
+        `max_epochs`, or 10 steps where that is less. A quarter goes to ramps where probes follow;
+        where the training is too short for that, all of it. What is left out is in the message.
     n_jobs : int, default=None
-        Ramps at once, as in joblib. Under threads they take turns.
+        Ramps or probes at once, as in joblib. Under threads they take turns.
     random_state : int, RandomState instance or None, default=None
         Seeds the ramps; None draws one seed from numpy's global state.
     verbose : int, default=0
@@ -138,6 +81,9 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         What the test came to; there after every fit.
     results_ : dict of ndarray
         Equal-length arrays 'repeat', 'step', 'lr' and 'loss', one row a ramp and step.
+    probes_ : dict of ndarray
+        Equal-length arrays 'lr', 'steps' and 'loss' (on held-out data), one row a candidate; empty
+        where none was probed.
     curve_ : Curve
         The averaged ramps: `lrs`, `loss`, `band`.
 
@@ -180,6 +126,8 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         n_steps: int = 100,
         scale: str = "log",
         n_repeats: int = 4,
+        probe: bool = True,
+        budget: float = 1.5,
         n_jobs: int | None = None,
         random_state: Any = None,
         verbose: int = 0,
@@ -190,6 +138,8 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.n_steps = n_steps
         self.scale = scale
         self.n_repeats = n_repeats
+        self.probe = probe
+        self.budget = budget
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -224,40 +174,97 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             min_lr=self.min_lr, max_lr=self.max_lr, n_steps=self.n_steps, scale=self.scale
         )
         with in_name_of(self):
-            ramp = finder.ramp()
+            finder.ramp()
         check_integer(self, "n_repeats", self.n_repeats, at_least=1)
+        check_flag(self, "probe", self.probe)
+        check_number(self, "budget", self.budget, above=0)
         prefix, net = find_net(self, self.estimator)
+        if y is not None and isinstance(net, NeuralNetClassifier | NeuralNetBinaryClassifier):
+            _, y = encode_labels(net, y)
         schedule = find_schedule(net)
 
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        seeds = np.random.SeedSequence(seed).generate_state(self.n_repeats)
-        ramps = Parallel(n_jobs=self.n_jobs)(
-            delayed(_run_ramp)(
-                self.estimator, finder, X, y, fit_params, int(seed), self._label(repeat)
-            )
-            for repeat, seed in enumerate(seeds)
+        *seeds, probe_seed = np.random.SeedSequence(seed).generate_state(self.n_repeats + 1)
+        with seeded(int(probe_seed)):
+            material = prepare(self, self.estimator, X, y, fit_params, self.probe)
+        budget = _budget.share(
+            material.training_steps,
+            self.budget,
+            self.n_repeats,
+            self.n_steps,
+            self.probe and material.held_out is not None,
         )
-
-        lrs = ramp(np.arange(ramp.n_steps))
-        losses = [losses for _, losses in ramps]
-        self.curve_ = _curves.average(lrs, losses)
-        self.results_ = _table(ramps)
-        reading = _curves.read(self.curve_)
-        answered = reading.status in _curves.ANSWERED
-        params = _params(prefix, net, schedule, reading) if answered else {}
+        finder.n_steps = budget.n_steps
+        with Parallel(n_jobs=self.n_jobs) as parallel:
+            ramps = parallel(
+                delayed(_run_ramp)(material, finder, int(seed), self._label(repeat, budget))
+                for repeat, seed in enumerate(seeds[: budget.n_repeats])
+            )
+            lrs = finder.ramp()(np.arange(finder.n_steps))
+            losses = [losses for _, losses in ramps]
+            self.curve_ = _curves.average(lrs, losses)
+            self.results_ = _table(ramps)
+            reading = _curves.read(self.curve_)
+            answered = reading.status in _curves.ANSWERED
+            spent = len(self.results_["step"])
+            probes: list[_probes.Probe] = []
+            if answered and budget.probes:
+                assert budget.steps is not None
+                probes = self._probe(
+                    parallel, material, reading, budget.steps - spent, int(probe_seed)
+                )
+        self.probes_ = {
+            "lr": np.array([probe.lr for probe in probes]),
+            "steps": np.array([probe.steps for probe in probes], dtype=int),
+            "loss": np.array([_probes.recent(probe) for probe in probes]),
+        }
+        low, high = _curves.interval(lrs, losses)
+        if probes:
+            assert material.training_steps is not None
+            reading = _verified(reading, probes, material.training_steps)
+        if answered:
+            if schedule is not None and not isinstance(schedule[1], Schedule):
+                # A schedule begins or peaks at a rate that it leaves again.
+                reading = replace(reading, lr=reading.max_lr)
+            low, high = np.nanmin([low, reading.lr]), np.nanmax([high, reading.lr])
         self.suggestion_ = LRSuggestion(
             lr=reading.lr,
             base_lr=reading.base_lr,
             max_lr=reading.max_lr,
             steepest_lr=reading.steepest_lr,
-            interval=_curves.interval(lrs, losses),
+            interval=(float(low), float(high)),
             status=reading.status,
-            message=reading.message,
-            params=params,
-            cost_steps=len(self.results_["step"]),
+            message=f"{reading.message} {budget.message}".rstrip(),
+            params=_params(prefix, net, schedule, reading) if answered else {},
+            cost_steps=spent + int(self.probes_["steps"].sum()),
             seconds=time.perf_counter() - start,
         )
         return self
+
+    def _probe(
+        self, parallel: Any, material: Material, reading: _curves.Reading, left: int, seed: int
+    ) -> list[_probes.Probe]:
+        """Train the candidates, ever fewer of them; the best of the last round comes first."""
+        rounds = _budget.rounds(left)
+        marks = _probes.checkpoints(rounds[-1][1])
+        going = [_probes.Probe(lr, 0, [], None) for lr in _probes.candidates(reading.best_lr)]
+        ended: list[_probes.Probe] = []
+        for number, (count, steps) in enumerate(rounds):
+            ended = [*going[count:], *ended]
+            # The same seed for all: they differ by their rates only.
+            now = tuple(sorted({mark for mark in marks if mark < steps} | {steps}))
+            going = parallel(
+                delayed(_probes.train_on)(material, probe, now, (seed + number) % 2**32)
+                for probe in going[:count]
+            )
+            going.sort(key=_probes.recent)
+            if self.verbose:
+                best = going[0]
+                print(
+                    f"LRRangeSearch: probes, round {number + 1} of {len(rounds)}: of {len(going)} "
+                    f"rates {best.lr:.2g} is best after {best.steps} steps"
+                )
+        return [*going, *ended]
 
     def suggest(self) -> LRSuggestion:
         """Give the suggestion.
@@ -310,42 +317,26 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self, "suggestion_")
         return LRRangeDisplay.from_search(self).plot(ax=ax)
 
-    def _label(self, repeat: int) -> str | None:
-        return f"LRRangeSearch: ramp {repeat + 1} of {self.n_repeats}" if self.verbose else None
+    def _label(self, repeat: int, budget: _budget.Budget) -> str | None:
+        return f"LRRangeSearch: ramp {repeat + 1} of {budget.n_repeats}" if self.verbose else None
 
 
 FINDER = "sklr_lr_finder"
 """Name of the ramp's callback, which no callback of the user's is likely to have."""
 
-ORDER = ("shuffle", "sampler", "batch_sampler")
-"""Parameters of a DataLoader that say in which order samples come."""
-
 Ramp = tuple[list[float], list[float]]
 """Rates and losses of one ramp."""
 
 
-def _run_ramp(
-    estimator: Any,
-    finder: LRFinder,
-    X: Any,
-    y: Any,
-    fit_params: dict[str, Any],
-    seed: int,
-    label: str | None,
-) -> Ramp:
+def _run_ramp(material: Material, finder: LRFinder, seed: int, label: str | None) -> Ramp:
     """Train a clone while the rate rises, and give rates and losses."""
     with seeded(seed):
-        trained = clone(estimator)
-        _, net = find_net(trained, trained)
-        make_silent(net, [(FINDER, clone(finder, safe=False))])
+        net = clone(material.net)
+        net.callbacks = [*(net.callbacks or []), (FINDER, clone(finder, safe=False))]
         # However short the data, this many epochs hold the ramp, which ends them itself.
-        net.set_params(max_epochs=finder.n_steps, train_split=None)
-        if not any(hasattr(net, f"iterator_train__{name}") for name in ORDER):
-            # Else the ramps of a net that begins with given weights would all be one.
-            net.set_params(iterator_train__shuffle=not isinstance(X, IterableDataset))
+        net.set_params(max_epochs=finder.n_steps)
         with _no_broadcast_loss():
-            trained.fit(X, y, **fit_params)
-    net = fitted_net(trained)
+            net.fit(material.X, material.y, **material.fit_params)
     done = dict(net.callbacks_)[FINDER]
     if done.ended_ is None:
         if was_interrupted(net):
@@ -355,6 +346,20 @@ def _run_ramp(
     if label is not None:
         print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
     return done.lrs_, done.losses_
+
+
+def _verified(
+    reading: _curves.Reading, probes: list[_probes.Probe], training_steps: int
+) -> _curves.Reading:
+    """Put what the best probe says in the place of what the curve says."""
+    if not np.isfinite(_probes.recent(probes[0])):
+        return replace(reading, message=f"{reading.message} Every probe diverged.")
+    lr = _probes.verdict(probes[0], training_steps)
+    # Never beyond both the best probe and the least loss: there the loss soon explodes.
+    peak = max(lr, min(lr * _probes.PEAK, max(probes[0].lr, reading.best_lr)))
+    message = f"{reading.message} Of {len(probes)} rates probed, {probes[0].lr:.2g} did best."
+    base = peak * _curves.BASE_PART
+    return replace(reading, lr=lr, base_lr=base, max_lr=peak, message=message)
 
 
 @contextmanager

@@ -1,0 +1,72 @@
+"""Labels and targets in the form that a net's loss takes them in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_array, column_or_1d
+from skorch import NeuralNet, NeuralNetBinaryClassifier
+
+Array = npt.NDArray[Any]
+
+
+def encode_labels(net: NeuralNet, y: Any) -> tuple[LabelEncoder, Array]:
+    """Encode labels of any kind as 0, 1, ... in the dtype that the net's loss needs.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The classifier.
+    y : array-like of shape (n_samples,)
+        Labels.
+
+    Returns
+    -------
+    encoder : LabelEncoder
+        Knows the labels.
+    encoded : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If y holds no labels, or one label only.
+    NotImplementedError
+        If y is multilabel.
+    """
+    check_classification_targets(y)
+    if type_of_target(y).startswith("multilabel"):
+        raise NotImplementedError("Multilabel and multi-output classification is not supported.")
+    encoder = LabelEncoder().fit(column_or_1d(y, warn=True))
+    if len(encoder.classes_) < 2:
+        raise ValueError(
+            "Classifier can't train when only one class is present: y holds only "
+            f"{encoder.classes_[0]!r}."
+        )
+    binary = isinstance(net, NeuralNetBinaryClassifier)
+    return encoder, encoder.transform(y).astype(np.float32 if binary else np.int64)
+
+
+def flat_targets(y: Any) -> Array:
+    """Give a regression's targets as float32 of shape (n_samples,).
+
+    Raises
+    ------
+    ValueError
+        If y is not finite numbers of that shape, or a column.
+    """
+    return np.asarray(
+        check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y")
+    )
+
+
+def matching_columns(proba: Array, n_classes: int) -> Array:
+    """Drop outputs that no label stands for, and let the rows sum to 1 again."""
+    if proba.shape[1] == n_classes:
+        return proba
+    proba = proba[:, :n_classes]
+    total = proba.sum(axis=1, keepdims=True)
+    return np.where(total > 0, proba / np.where(total > 0, total, 1), 1 / n_classes)
