@@ -81,12 +81,6 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
     return nets[0]
 
 
-def fitted_net(estimator: Any) -> NeuralNet:
-    """Give the net that a fit of an estimator with exactly one net has trained."""
-    net: NeuralNet = fitted_part(estimator, NeuralNet)
-    return net
-
-
 def fitted_part(estimator: Any, kind: type) -> Any:
     """Give the one part of a class in a fitted estimator."""
     ((_, part),) = _parts_in(estimator, kind, fitted=True)

@@ -155,3 +155,9 @@ def test_bad_parameters_raise_in_the_one_form(name, value):
         search(make_classifier(), **{name: value})
     assert str(caught.value).startswith(f"The '{name}' parameter of LRRangeSearch must ")
     assert str(caught.value).endswith(f"Got {value!r} instead.")
+
+
+def test_data_too_small_to_hold_any_out_is_said():
+    X, y = np.ones((1, 10), np.float32), np.ones((1, 1), np.float32)
+    found = search(make_regressor(), X, y).suggestion_
+    assert "nothing could be held out" in found.message

@@ -135,12 +135,12 @@ def prepare(
     if not ordered and not isinstance(X, IterableDataset):
         # Else the ramps of a net that begins with given weights would all be one.
         silent.set_params(iterator_train__shuffle=True)
-    train, valid, given = _split(net, X, y, fit_params)
+    train, valid, given = _split(net, X, y)
     n_own = steps_per_epoch(net, _own_part(X, train))
     training_steps = None if n_own is None else n_own * int(net.max_epochs)
     if train is None and given is None and probe and n_own is not None:
         train, valid = _random_split(net, X, y)
-    held_out: Any = given and _Given(given)
+    held_out: Any = None if given is None else _Given(given)
 
     if prefix:
         shell = clone(estimator).set_params(**{prefix.removesuffix("__"): NetSlot(net)})
@@ -184,7 +184,7 @@ def _own_part(X: Any, train: Any) -> Any:
     return range(get_len(X) if train is None else len(train))
 
 
-def _split(net: NeuralNet, X: Any, y: Any, fit_params: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _split(net: NeuralNet, X: Any, y: Any) -> tuple[Any, Any, Any]:
     """Give the net's own split: indices of both parts, or a validation set that was given."""
     if not net.train_split or isinstance(X, IterableDataset):
         return None, None, None

@@ -25,8 +25,8 @@ two decades below."""
 CHECKPOINTS = 14
 """Validations of a candidate that comes to the last round."""
 CAUTION = 10**-0.1
-"""What the best probe's rate is lowered by: what a rate too high costs more than one too low, and
-a short training flatters high rates (Wu et al. 2018)."""
+"""What the best probe's rate is multiplied by: a rate too high costs more than one too low, and a
+high rate looks better in a training that ends before it overfits."""
 PEAK = 2.0
 """The peak of a cycle over the best constant rate."""
 OVERFIT = 1.005

@@ -145,7 +145,7 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> LRRangeSearch:
-        """Run the ramps and read the averaged curve.
+        """Run the ramps, read the averaged curve and probe the rates around its least loss.
 
         Parameters
         ----------
@@ -195,6 +195,9 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             self.probe and material.held_out is not None,
         )
         finder.n_steps = budget.n_steps
+        notes = budget.message
+        if self.probe and material.held_out is None and material.training_steps is not None:
+            notes = f"No candidate was probed: nothing could be held out. {notes}"
         with Parallel(n_jobs=self.n_jobs) as parallel:
             ramps = parallel(
                 delayed(_run_ramp)(material, finder, int(seed), self._label(repeat, budget))
@@ -234,7 +237,7 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             steepest_lr=reading.steepest_lr,
             interval=(float(low), float(high)),
             status=reading.status,
-            message=f"{reading.message} {budget.message}".rstrip(),
+            message=f"{reading.message} {notes}".rstrip(),
             params=_params(prefix, net, schedule, reading) if answered else {},
             cost_steps=spent + int(self.probes_["steps"].sum()),
             seconds=time.perf_counter() - start,
