@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from skorch import NeuralNet
+
 Row = dict[str, Any]
 """One epoch of a skorch history."""
 
@@ -76,3 +78,26 @@ def planned_epochs(rows: Sequence[Row]) -> int | None:
         if TOTAL_STEPS in row:
             return int(row[TOTAL_STEPS]) // int(row[PLANNED_STEPS])
     return None
+
+
+def was_interrupted(net: NeuralNet, *, validates: bool = False) -> bool:
+    """Tell whether a training was cut within an epoch, as by the user's Ctrl-C.
+
+    skorch swallows it; a callback that stops a training does so between epochs.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        A net whose training has ended.
+    validates : bool, default=False
+        Whether its epochs are known to end with a validation; the history alone tells that only
+        from the first batch of one on.
+    """
+    if not net.history:
+        return False
+    epoch = net.history[-1]
+    if "train_batch_count" not in epoch:
+        return True
+    # A batch has a row from its beginning on.
+    validates = validates or len(epoch["batches"]) > epoch["train_batch_count"]
+    return validates and "valid_batch_count" not in epoch

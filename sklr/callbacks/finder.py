@@ -10,11 +10,14 @@ from skorch import NeuralNet
 from skorch.exceptions import NotInitializedError
 
 from sklr import _curves
-from sklr._validation import ParameterValueError, in_name_of
+from sklr._validation import ParameterValueError, check_integer, check_option, in_name_of
 from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback, runs
-from sklr.callbacks._progress import Done
-from sklr.plotting import LRRangeDisplay
+from sklr.callbacks._progress import Done, was_interrupted
+from sklr.plotting import LRRangeDisplay, ScheduleDisplay
 from sklr.schedules import RangeTest
+
+KINDS = ("loss", "rate")
+"""What `LRFinder.plot` can draw."""
 
 
 class RampEnd(KeyboardInterrupt):
@@ -27,6 +30,9 @@ class LRFinder(ScheduleCallback):
     The ramp ends the training after `n_steps` batches, or before where the loss diverges. The
     net's weights are those at the end of the ramp: fit it anew with the rate that was found.
     `LRRangeSearch` repeats ramps and leaves the net alone.
+
+    A training that is interrupted before the ramp has ended, as by Ctrl-C, raises the
+    KeyboardInterrupt that skorch would swallow.
 
     Parameters
     ----------
@@ -45,14 +51,18 @@ class LRFinder(ScheduleCallback):
         The rates so far.
     losses_ : list of float
         The training loss that each rate produced.
-    ended_ : {None, 'complete', 'diverged'}
-        How the ramp ended; None where the training ended before it did.
+    ended_ : {None, 'complete', 'diverged', 'not finite'}
+        How the ramp ended: after all its steps, where the loss rose far above its beginning, or
+        where it was NaN or infinite (the last of `losses_`). None where the training ended before
+        the ramp did.
 
     Raises
     ------
     TypeError, ValueError
         At the start of fit, if a parameter is out of range, or the training is planned shorter
         than `n_steps`.
+    KeyboardInterrupt
+        At the end of fit, if the training was cut within an epoch before the ramp ended.
 
     References
     ----------
@@ -86,37 +96,35 @@ class LRFinder(ScheduleCallback):
         TypeError, ValueError
             If a parameter is out of range.
         """
+        check_integer(self, "n_steps", self.n_steps, at_least=_curves.MIN_POINTS)
         with in_name_of(self):
-            ramp = RangeTest(
+            return RangeTest(
                 min_lr=self.min_lr, max_lr=self.max_lr, n_steps=self.n_steps, scale=self.scale
             )
-            if ramp.n_steps < _curves.MIN_POINTS:
-                requirement = f"be at least {_curves.MIN_POINTS}"
-                raise ParameterValueError(self, "n_steps", requirement, self.n_steps)
-        return ramp
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Begin a new ramp."""
         self.ramp()
+        if net.max_epochs < 1:
+            raise self._too_long(net, 0)
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.lrs_: list[float] = []
         self.losses_: list[float] = []
         self.ended_: str | None = None
         self.step_losses_: list[float] = []
+        self.validates_ = False
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
     ) -> None:
         """Refuse a training that would end before the ramp does."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
+        self.validates_ = dataset_valid is not None
         steps_per_epoch = runs[net].steps_per_epoch
         if not self.lrs_ and steps_per_epoch is not None:
             planned = steps_per_epoch * net.max_epochs
             if planned < self.n_steps:
-                requirement = (
-                    f"be at most {planned}, the training batches of max_epochs={net.max_epochs}"
-                )
-                raise ParameterValueError(self, "n_steps", requirement, self.n_steps)
+                raise self._too_long(net, planned)
 
     def on_batch_end(
         self,
@@ -134,18 +142,29 @@ class LRFinder(ScheduleCallback):
         super().on_batch_end(net, batch=batch, training=training)
         # With gradient accumulation several batches make a step.
         self.step_losses_.append(loss.item())
-        if not done:
+        # No step may ever follow a loss that is not finite: a gradient scaler skips it.
+        if not done and math.isfinite(self.step_losses_[-1]):
             return
         assert run.lr is not None
         self.lrs_.append(run.lr)
         self.losses_.append(sum(self.step_losses_) / len(self.step_losses_))
         self.step_losses_ = []
-        if _curves.has_diverged(self.losses_):
+        if not math.isfinite(self.losses_[-1]):
+            self.ended_ = "not finite"
+        elif _curves.has_diverged(self.losses_):
             self.ended_ = "diverged"
         elif len(self.lrs_) == self.n_steps:
             self.ended_ = "complete"
         if self.ended_ is not None:
             raise RampEnd
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Raise the user's interruption, which skorch swallows."""
+        if self.ended_ is not None:
+            return
+        # Before the first epoch there is no row of this training yet.
+        if runs[net].done is None or was_interrupted(net, validates=self.validates_):
+            raise KeyboardInterrupt
 
     def suggest(self) -> float:
         """Give the rate that this one ramp suggests for a constant rate.
@@ -162,28 +181,69 @@ class LRFinder(ScheduleCallback):
         """
         return _curves.read(self._curve()).lr
 
-    def plot(self, ax: Any = None) -> LRRangeDisplay:
-        """Draw the loss against the rate.
+    def plot(self, ax: Any = None, *, kind: str = "loss") -> LRRangeDisplay | ScheduleDisplay:
+        """Draw the loss against the rate, or the rate over the training.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure.
+        kind : {'loss', 'rate'}, default='loss'
+            The loss of each rate with the suggested rate, or the rate of each iteration with the
+            ramp's end.
 
         Returns
         -------
-        LRRangeDisplay
+        LRRangeDisplay or ScheduleDisplay
             With `ax_` and `figure_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `kind` is another word.
+        NotFittedError
+            Before fit.
         """
-        curve, lr = self._curve(), self.suggest()
+        check_option(self, "kind", kind, KINDS)
+        curve = self._curve()
+        return self._plot_rate(ax) if kind == "rate" else self._plot_loss(curve, ax)
+
+    def _plot_loss(self, curve: _curves.Curve, ax: Any) -> LRRangeDisplay:
+        reading = _curves.read(curve)
+        answered = math.isfinite(reading.lr)
+        answer = f", lr = {reading.lr:.2g}" if answered else ""
         display = LRRangeDisplay(
             lrs=curve.lrs,
             losses=curve.loss,
             repeats=[(self.lrs_, self.losses_)],
-            marks={} if math.isnan(lr) else {"suggested lr": lr},
+            marks={"lr": reading.lr} if answered else {},
             scale=self.scale,
+            phases=(reading.descent_lr, reading.divergence_lr),
+            title=f"ramp of the learning rate: {self._ending()}{answer}",
+            message=None if answered else reading.message,
         )
         return display.plot(ax=ax)
+
+    def _plot_rate(self, ax: Any) -> ScheduleDisplay:
+        display = ScheduleDisplay(steps=np.arange(len(self.lrs_)), rates=self.lrs_)
+        ax = display.plot(ax=ax).ax_
+        if self.lrs_:
+            ax.plot(len(self.lrs_) - 1, self.lrs_[-1], "o", color="C3", label=self._ending())
+            ax.legend(loc="best")
+        if self.scale == "log":
+            ax.set_yscale("log")
+            ax.autoscale(axis="y")
+        ax.set_xlabel("iteration (training batch)")
+        return display
+
+    def _ending(self) -> str:
+        """Say in words how the ramp ended."""
+        how = {None: "cut short", "not finite": "loss not finite"}.get(self.ended_, self.ended_)
+        return f"{how} after {len(self.lrs_)} steps"
+
+    def _too_long(self, net: NeuralNet, planned: int) -> ParameterValueError:
+        requirement = f"be at most {planned}, the training batches of max_epochs={net.max_epochs}"
+        return ParameterValueError(self, "n_steps", requirement, self.n_steps)
 
     def _curve(self) -> _curves.Curve:
         if not hasattr(self, "losses_"):
