@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 from collections import Counter
@@ -16,6 +17,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
+from skorch.dataset import get_len
 
 from sklr._validation import ParameterTypeError, ParameterValueError
 from sklr.callbacks import Schedule, Snapshots
@@ -124,10 +126,16 @@ def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
 
 def find_schedule(net: NeuralNet) -> tuple[str, ScheduleCallback] | None:
     """Give the net's schedule of this package with its name, or None."""
-    for name, callback in named_callbacks(net):
-        if issubclass(_class_of(callback), NamedSchedule | Schedule):
-            instance = callback() if isinstance(callback, type) else callback
-            return name, instance
+    found = [
+        (name, callback)
+        for name, callback in named_callbacks(net)
+        if issubclass(_class_of(callback), NamedSchedule | Schedule)
+    ]
+    if len(found) > 1:
+        requirement = "hold at most one schedule, since the last to write the rate wins"
+        raise ParameterValueError(net, "callbacks", requirement, [name for name, _ in found])
+    for name, callback in found:
+        return name, callback() if isinstance(callback, type) else callback
     return None
 
 
@@ -139,14 +147,14 @@ def replace_schedule(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
 def make_silent(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
     """Take everything but what changes training out of a clone's callbacks, and add others."""
     _replace(net, (ScheduleCallback, LRScheduler, Snapshots, *SIDE_EFFECTS), new)
+    _drop_defaults(net)
     net.set_params(verbose=0, warm_start=False)
 
 
 def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Callback]]) -> None:
     """Put callbacks in place of those of some classes, in an uninitialized clone."""
     if net.callbacks == "disable":
-        for name, _ in net.get_default_callbacks():
-            setattr(net, f"callbacks__{name}", None)
+        _drop_defaults(net)
     kept = named_callbacks(net)
     dropped = [name for name, callback in kept if issubclass(_class_of(callback), classes)]
     for key in [key for key in vars(net) if key.startswith("callbacks__")]:
@@ -156,20 +164,20 @@ def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Cal
     net.callbacks = [item for item in kept if item[0] not in dropped] + new
 
 
+def _drop_defaults(net: NeuralNet) -> None:
+    """Take skorch's own callbacks, which score, time and print, out of an uninitialized clone."""
+    own = {name for name, _ in named_callbacks(net)}
+    for name, _ in net.get_default_callbacks():
+        key = f"callbacks__{name}"
+        if name in own or getattr(net, key, None) is not None:
+            continue
+        for parameter in [other for other in vars(net) if other.startswith(f"{key}__")]:
+            delattr(net, parameter)
+        setattr(net, key, None)
+
+
 def _class_of(callback: Any) -> type:
     return callback if isinstance(callback, type) else type(callback)
-
-
-def was_interrupted(net: NeuralNet) -> bool:
-    """Tell whether a training was cut within an epoch, as by the user's Ctrl-C.
-
-    skorch swallows it; a callback that stops a training does so between epochs.
-    """
-    if not net.history:
-        return False
-    epoch = net.history[-1]
-    validated = any("valid_loss" in batch for batch in epoch["batches"])
-    return "train_batch_count" not in epoch or (validated and "valid_batch_count" not in epoch)
 
 
 _turn = threading.RLock()
@@ -198,3 +206,14 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)
+
+
+def mean_loss(net: NeuralNet, dataset: Any) -> float:
+    """Give the mean loss on a data set; infinite where it is no finite number."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in net.get_iterator(dataset, training=False):
+            n = get_len(batch[0])
+            total += net.validation_step(batch)["loss"].item() * n
+            count += n
+    return total / count if math.isfinite(total) else math.inf

@@ -1,4 +1,4 @@
-"""Labels and targets in the form that a net's loss takes them in."""
+"""Labels and targets in the form that a net's loss takes them in, and back again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
@@ -37,10 +38,12 @@ def encode_labels(net: NeuralNet, y: Any) -> tuple[LabelEncoder, Array]:
     NotImplementedError
         If y is multilabel.
     """
+    y = check_array(y, ensure_2d=False, dtype=None, allow_nd=True, input_name="y")
     check_classification_targets(y)
     if type_of_target(y).startswith("multilabel"):
         raise NotImplementedError("Multilabel and multi-output classification is not supported.")
-    encoder = LabelEncoder().fit(column_or_1d(y, warn=True))
+    y = column_or_1d(y, warn=True)
+    encoder = LabelEncoder().fit(y)
     if len(encoder.classes_) < 2:
         raise ValueError(
             "Classifier can't train when only one class is present: y holds only "
@@ -63,6 +66,31 @@ def flat_targets(y: Any) -> Array:
     )
 
 
+def regression_targets(y: Any, *, flatten: bool) -> Any:
+    """Give a regression's targets as floats of the shape they have.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Targets; tensors stay as they are.
+    flatten : bool
+        Whether a column becomes flat, with scikit-learn's warning.
+
+    Raises
+    ------
+    ValueError
+        If y is not finite numbers.
+    """
+    if isinstance(y, torch.Tensor):
+        return y
+    y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", allow_nd=True)
+    if y.dtype.kind != "f":
+        y = y.astype(np.float32)
+    if flatten and y.shape[1:] == (1,):
+        return np.asarray(column_or_1d(y, warn=True))
+    return y
+
+
 def matching_columns(proba: Array, n_classes: int) -> Array:
     """Drop outputs that no label stands for, and let the rows sum to 1 again."""
     if proba.shape[1] == n_classes:
@@ -70,3 +98,30 @@ def matching_columns(proba: Array, n_classes: int) -> Array:
     proba = proba[:, :n_classes]
     total = proba.sum(axis=1, keepdims=True)
     return np.where(total > 0, proba / np.where(total > 0, total, 1), 1 / n_classes)
+
+
+def chosen_labels(net: NeuralNet, proba: Array, classes: Array) -> Array:
+    """Give the labels that a net decides for, as the user knows them.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The classifier; NeuralNetBinaryClassifier has a threshold.
+    proba : ndarray of shape (n_samples, n_classes)
+        Its probabilities; else the highest decides.
+    classes : ndarray of shape (n_classes,)
+        The labels.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+    """
+    if isinstance(net, NeuralNetBinaryClassifier):
+        return np.asarray(classes[(proba[:, 1] > net.threshold).astype(int)])
+    return np.asarray(classes[proba.argmax(axis=1)])
+
+
+def flat(values: Any) -> Array:
+    """Give predictions of shape (n_samples, 1) as (n_samples,), and any others as they are."""
+    array: Array = np.asarray(values)
+    return array[:, 0] if array.shape[1:] == (1,) else array

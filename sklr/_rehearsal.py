@@ -1,0 +1,101 @@
+"""What a net makes of its data, seen before it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import skorch.dataset
+from sklearn.base import clone, is_classifier
+from skorch import NeuralNet
+from skorch.dataset import get_len
+from skorch.utils import multi_indexing
+from torch.utils.data import Dataset
+
+from sklr._nets import make_silent, seeded
+from sklr._validation import ParameterValueError
+from sklr.data import AdaptedDataset, ArrayDataset
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a net makes of its data.
+
+    Attributes
+    ----------
+    params : dict
+        Parameters of the net with which it is fed whole batches in the dtype of its weights, flat
+        targets as a column where its output is one; empty where the net feeds itself.
+    output_shape : tuple of int or None
+        Shape of its output for two samples; None where that could not be seen.
+    """
+
+    params: dict[str, Any]
+    output_shape: tuple[int, ...] | None
+
+    def check_outputs(self, owner: object, n_classes: int) -> None:
+        """Refuse a net with fewer outputs than classes.
+
+        Raises
+        ------
+        ValueError
+            In the name of the owner's `estimator` parameter.
+        """
+        if self.output_shape is not None and self.output_shape[-1] < n_classes:
+            requirement = f"have an output for each of the {n_classes} classes"
+            raise ParameterValueError(owner, "estimator", requirement, self.output_shape[-1])
+
+
+def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
+    """Let an untrained clone look at the data, and predict two samples of it.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The net; it stays as it is, as does every global random state.
+    X, y : object
+        What it is to be trained on.
+    """
+    untrained = clone(net)
+    make_silent(untrained, [])
+    feeds_itself = not _takes_adapted_data(net)
+    with seeded(0):
+        untrained.initialize()
+        # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
+        untrained.notify("on_train_begin", X=X, y=y)
+        if isinstance(X, Dataset):
+            return Rehearsal({}, None)
+        if feeds_itself:
+            return Rehearsal({}, _output_shape(untrained, X))
+        params: dict[str, Any] = {"dataset": AdaptedDataset}
+        dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
+        if dtypes and not hasattr(net, "dataset__dtype"):
+            params["dataset__dtype"] = dtypes[0]
+        # Not by set_params, which makes parts of an initialized net anew.
+        vars(untrained).update(params)
+        shape = _output_shape(untrained, X)
+        if shape is None and np.issubdtype(getattr(X, "dtype", None), np.integer):
+            untrained.dataset__floats = True
+            shape = _output_shape(untrained, X)
+            if shape is not None:
+                params["dataset__floats"] = True
+    if shape is not None and shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
+        params["dataset__columns"] = True
+    return Rehearsal(params, shape)
+
+
+def _takes_adapted_data(net: NeuralNet) -> bool:
+    """Tell whether a net has neither a data set nor a collate function of its own."""
+    parts = ("iterator_train", "iterator_valid")
+    collates = any(hasattr(net, f"{part}__collate_fn") for part in parts)
+    return net.dataset in (skorch.dataset.Dataset, ArrayDataset) and not collates
+
+
+def _output_shape(net: NeuralNet, X: Any) -> tuple[int, ...] | None:
+    """Give the shape of what a net predicts for two samples; None where it cannot."""
+    try:
+        rows = multi_indexing(X, slice(0, min(2, get_len(X))))
+        return tuple(np.shape(net.predict_proba(rows)))
+    except Exception:  # whatever is wrong, training will say it in its own words
+        return None
