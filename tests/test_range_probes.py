@@ -8,15 +8,15 @@ import torch
 from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, scale
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 
 from sklr import CyclicalLR, LRRangeSearch
 from sklr.range_search import _probes
-from sklr.range_search._material import prepare
+from sklr.range_search._material import Task, prepare
 
 PROBED = {"budget": 20, "n_steps": 60, "n_repeats": 2, "random_state": 0}
 
@@ -33,7 +33,7 @@ def probe(material, *rounds, lr=0.5):
 
 
 def held_out_material(net):
-    return prepare("test", net, X_DIGITS, Y_DIGITS, {}, True)
+    return prepare(Task("test", net, X_DIGITS, Y_DIGITS))
 
 
 def test_losses_are_those_of_the_held_out_rows_and_training_goes_on():
@@ -123,7 +123,7 @@ def test_labels_of_any_kind_give_the_same_answer():
 def test_a_validation_set_of_the_users_own_is_used():
     given = Dataset(X_DIGITS[:100], Y_DIGITS[:100])
     material = held_out_material(make_classifier(train_split=predefined_split(given)))
-    assert material.held_out(None) is given
+    assert material.loss.dataset is given
     assert probe(material, (5,)).steps == 5
 
 
@@ -135,7 +135,7 @@ def test_targets_are_transformed_for_the_probes_too():
     estimator = TransformedTargetRegressor(
         make_pipeline(StandardScaler(), net), transformer=StandardScaler()
     )
-    material = prepare("test", estimator, X, two, {}, True)
+    material = prepare(Task("test", estimator, X, two))
     losses = probe(material, (1,), lr=1e-9).losses
     # Of untransformed targets the squared error is in the tens of thousands.
     assert losses[0] < 10
@@ -161,3 +161,33 @@ def test_data_too_small_to_hold_any_out_is_said():
     X, y = np.ones((1, 10), np.float32), np.ones((1, 1), np.float32)
     found = search(make_regressor(), X, y).suggestion_
     assert "nothing could be held out" in found.message
+
+
+def noisy_regression(signal):
+    """Targets of which most is noise, for batches of two: no fall of a ramp is clear."""
+    X, y = make_friedman1(600, noise=6.0, random_state=0)
+    if not signal:
+        y = np.random.default_rng(0).permutation(y)
+    return scale(X).astype(np.float32), scale(y).reshape(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("signal", [True, False])
+def test_probes_have_an_answer_where_ramps_are_too_noisy_for_one(signal):
+    X, y = noisy_regression(signal)
+    net = make_regressor(batch_size=2, max_epochs=8)
+    fitted = LRRangeSearch(net, n_repeats=1, random_state=0).fit(X, y)
+    assert math.isnan(
+        LRRangeSearch(net, n_repeats=1, random_state=0, probe=False).fit(X, y).suggestion_.lr
+    )
+    assert fitted.probes_["lr"].size == 8
+    found = fitted.suggestion_
+    if signal:
+        assert found.status == "ok"
+        assert "the probes learned" in found.message
+        assert 1e-3 < found.lr < 0.1
+        # One ramp has none.
+        assert all(map(math.isnan, found.interval))
+    else:
+        assert found.status == "flat"
+        assert math.isnan(found.lr)
+        assert found.params == {}

@@ -3,6 +3,8 @@
 import math
 import pickle
 import random
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback, EarlyStopping, Freezer, GradientNormClipping, LRScheduler
+from skorch.dataset import Dataset
 
 from sklr import (
     SGDR,
@@ -59,11 +62,11 @@ def test_suggestion_on_digits_trains_well():
 def test_results_are_one_row_a_repeat_and_step():
     fitted = search()
     results = fitted.results_
-    assert set(results) == {"repeat", "step", "lr", "loss"}
+    assert set(results) == {"round", "repeat", "step", "lr", "loss"}
     assert len({len(column) for column in results.values()}) == 1
     assert fitted.suggestion_.cost_steps == len(results["step"])
     ramp = schedules.RangeTest(min_lr=1e-7, max_lr=10, n_steps=60)
-    np.testing.assert_array_equal(results["lr"], ramp(results["step"]))
+    assert results["lr"].tolist() == [ramp(int(step)) for step in results["step"]]
     assert set(results["repeat"]) == {0, 1}
 
 
@@ -175,6 +178,33 @@ def test_grid_and_distributions_are_searched():
     chosen = RandomizedSearchCV(estimator, distributions, n_iter=2, cv=2, random_state=0)
     best = chosen.fit(X_DIGITS, Y_DIGITS).best_params_[name]
     assert rates[0] <= best <= rates[-1]
+
+
+def test_optunas_distributions_are_searched():
+    optuna = pytest.importorskip("optuna", reason="Optuna is no requirement")
+    integration = pytest.importorskip("optuna_integration", reason="nor is its search")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found = search().suggest()
+    distributions = found.param_distributions(library="optuna")
+    (name,) = distributions
+    assert distributions[name].log
+    assert distributions[name].low == pytest.approx(found.lr / 10**0.5)
+    assert distributions[name].high == pytest.approx(found.lr * 10**0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        chosen = integration.OptunaSearchCV(
+            make_classifier(), distributions, n_trials=2, cv=2, random_state=0
+        )
+    best = chosen.fit(X_DIGITS, Y_DIGITS).best_params_[name]
+    assert distributions[name].low <= best <= distributions[name].high
+    with pytest.raises(ValueError, match="The 'library' parameter of LRSuggestion must be one of"):
+        found.param_distributions(library="hyperopt")
+
+
+def test_without_optuna_the_error_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna.distributions", None)
+    with pytest.raises(ImportError, match="pip install optuna"):
+        search().suggest().param_distributions(library="optuna")
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.0])
@@ -296,7 +326,8 @@ def test_before_fit_and_clone():
 def test_verbose_prints_a_line_a_ramp(capsys):
     search(verbose=1)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[1][:12] for line in lines] == [" ramp 1 of 2", " ramp 2 of 2"]
+    start = "LRRangeSearch: 1e-07 to 10, ramp "
+    assert [line[: len(start) + 6] for line in lines] == [f"{start}1 of 2", f"{start}2 of 2"]
     search(make_classifier(verbose=1))
     assert capsys.readouterr().out == ""
 
@@ -326,8 +357,27 @@ def test_a_callback_that_ends_a_ramp_is_named():
         search(make_classifier(callbacks=[("stops", StopsAfterAnEpoch())]))
 
 
+class OwnDataset(Dataset):
+    """A net's own data set is its own business."""
+
+
 @pytest.mark.parametrize("wrap", [make_pipeline, TransformedTargetRegressor], ids=["net", "target"])
 def test_targets_that_the_loss_would_broadcast_are_refused(wrap):
     X, y = load_diabetes(return_X_y=True)
     with pytest.raises(ValueError, match=r"The 'y' parameter of LRRangeSearch .*reshape\(-1, 1\)"):
-        LRRangeSearch(wrap(make_regressor())).fit(X.astype(np.float32), y.astype(np.float32))
+        LRRangeSearch(wrap(make_regressor(dataset=OwnDataset))).fit(
+            X.astype(np.float32), y.astype(np.float32)
+        )
+
+
+def test_skorchs_own_callbacks_do_not_run_in_ramps_and_may_have_parameters():
+    net = make_classifier(callbacks__print_log__sink=print, callbacks__train_loss=None)
+    np.testing.assert_array_equal(search(net).results_["loss"], search().results_["loss"])
+    seen = []
+
+    class Looks(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append([name for name, _ in net.callbacks_])
+
+    search(make_classifier(callbacks=[("looks", Looks())]))
+    assert seen[0] == ["looks", "sklr_lr_finder"]

@@ -62,7 +62,7 @@ def share(
         return Budget(None, n_repeats, n_steps, False, unknown if probe else "")
     steps = int(budget * training_steps)
     ramps = int(steps * RAMP_SHARE)
-    probes = probe and ramps >= n_steps and first_round(steps - ramps) >= FIRST_ROUND
+    probes = probe and ramps >= n_steps and can_probe(steps - ramps)
     affordable = (ramps if probes else steps) // n_steps
     length = n_steps if affordable else max(MIN_POINTS, steps)
     repeats = min(n_repeats, max(1, affordable))
@@ -77,9 +77,26 @@ def share(
     return Budget(steps, repeats, length, probes, message)
 
 
-def first_round(left: int) -> int:
-    """Give the steps of a candidate in the first round, with so many left for all probes."""
-    return int(ROUNDS[0] * left)
+def more_ramps(budget: Budget, spent: int) -> int:
+    """Give how many ramps there are for another range: fewer than before where little is left.
+
+    Parameters
+    ----------
+    budget : Budget
+        How the steps were shared.
+    spent : int
+        Steps so far.
+    """
+    if budget.steps is None:
+        return budget.n_repeats
+    left = budget.steps - spent
+    wanted = int(left * RAMP_SHARE) if budget.probes else left
+    return min(budget.n_repeats, max(wanted // budget.n_steps, int(left >= budget.n_steps)))
+
+
+def can_probe(left: int) -> bool:
+    """Tell whether so many steps are enough for all probes."""
+    return rounds(left)[0][1] >= FIRST_ROUND
 
 
 def rounds(left: int) -> list[tuple[int, int]]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
-from sklearn.utils import _safe_indexing, get_tags
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.base import clone, is_classifier
+from sklearn.utils import _safe_indexing, assert_all_finite
 from sklearn.utils.validation import _check_method_params
 from skorch import NeuralNet
 from skorch.dataset import Dataset, ValidSplit, get_len
+from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset, Subset
 
 from sklr._nets import find_net, fitted_part, make_silent
+from sklr._rehearsal import Rehearsal, rehearse
+from sklr._validation import ParameterValueError
 from sklr.callbacks._base import steps_per_epoch
+from sklr.range_search._judges import DatasetLoss, Judge, MinusScore, RowsLoss
+from sklr.range_search._slot import NetSlot
 
 ORDER = ("shuffle", "sampler", "batch_sampler")
 """Parameters of a DataLoader that say in which order samples come."""
@@ -25,34 +29,39 @@ HELD_OUT = 0.2
 """Part of the data that is held out where the net has no split of its own."""
 
 
-class NetSlot(BaseEstimator):
-    """Stands in the net's place in an estimator, and notes what the net would be trained on.
+@dataclass(frozen=True)
+class Task:
+    """What a search is asked about.
 
-    Parameters
+    Attributes
     ----------
-    net : NeuralNet
-        Whose place it takes; its tags and metadata requests are the slot's.
+    owner : object
+        The search, for messages.
+    estimator : estimator
+        Holds the net.
+    X, y : object
+        Data; labels are encoded.
+    classes : ndarray of shape (n_classes,) or None
+        The labels, of a classifier.
+    fit_params : dict
+        For the estimator's fit.
+    probe : bool
+        Whether data is to be held out for probes.
+    scorer : callable or None
+        What to judge by in place of the loss.
+    score_params : dict
+        For the scorer.
     """
 
-    def __init__(self, net: NeuralNet) -> None:
-        self.net = net
-
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> NetSlot:
-        """Note what is given."""
-        self.X_, self.y_, self.fit_params_ = X, y, fit_params
-        return self
-
-    def predict(self, X: Any) -> Any:
-        """Note what is given; the answer has the shape of the targets and says nothing."""
-        self.X_ = X
-        return np.zeros((get_len(X), *np.shape(self.y_)[1:]))
-
-    def get_metadata_routing(self) -> Any:
-        """Ask for what the net asks for."""
-        return get_routing_for_object(self.net)
-
-    def __sklearn_tags__(self) -> Any:
-        return get_tags(self.net)
+    owner: object
+    estimator: Any
+    X: Any
+    y: Any
+    classes: Any = None
+    fit_params: dict[str, Any] = field(default_factory=dict)
+    probe: bool = True
+    scorer: Callable[..., float] | None = None
+    score_params: dict[str, Any] = field(default_factory=dict)
 
 
 class TrainingPart:
@@ -84,84 +93,160 @@ class Material:
         What the net is trained on.
     fit_params : dict
         Passed to the net's fit.
-    held_out : callable or None
-        Gives a net's data set to validate on.
+    loss : callable or None
+        Gives a net's held-out loss; None where nothing is held out.
+    minus_score : callable or None
+        Gives minus a net's held-out score, where there is a scorer.
     training_steps : int or None
         Steps of the estimator's own whole training; None where the data has no length.
+    adapted : dict
+        Parameters of the net with which it takes the data.
+    takes_nan : bool
+        Whether the preprocessing lets no NaN through to the net.
     """
 
     net: NeuralNet
     X: Any
     y: Any
     fit_params: dict[str, Any]
-    held_out: Callable[[NeuralNet], Any] | None
+    loss: Judge | None
+    minus_score: Judge | None
     training_steps: int | None
+    adapted: dict[str, Any]
+    takes_nan: bool
+
+    @property
+    def judge(self) -> Judge | None:
+        """What probes are judged by."""
+        return self.minus_score or self.loss
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Held-out rows of what a net is trained on."""
+class _Split:
+    """Rows to train on and rows held out, None for all and for none, or a given validation set."""
 
-    X: Any
-    y: Any
-    indices: Any
-
-    def __call__(self, net: NeuralNet) -> Any:
-        dataset = net.get_dataset(self.X, self.y)
-        return dataset if self.indices is None else Subset(dataset, self.indices)
+    train: Any = None
+    valid: Any = None
+    given: Any = None
 
 
-@dataclass(frozen=True)
-class _Given:
-    """A validation set of the user's own, as the net takes it."""
-
-    dataset: Any
-
-    def __call__(self, net: NeuralNet) -> Any:
-        return self.dataset
-
-
-def prepare(
-    owner: object, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any], probe: bool
-) -> Material:
+def prepare(task: Task) -> Material:
     """Hold data out, fit the preprocessing on the rest, and give what the net is trained on.
 
     Random choices are made from the global generators.
     """
-    prefix, net = find_net(owner, estimator)
+    prefix, net = find_net(task.owner, task.estimator)
+    split = _own_split(net, task.X, task.y)
+    n_batches = steps_per_epoch(net, _own_part(task.X, split.train))
+    training_steps = None if n_batches is None else n_batches * int(net.max_epochs)
+    wanted = task.probe or task.scorer is not None
+    if wanted and split.train is None and split.given is None and n_batches is not None:
+        split = _random_split(net, task.X, task.y)
+
+    shell = NetSlot(net, task.classes)
+    if prefix:
+        shell = clone(task.estimator).set_params(**{prefix.removesuffix("__"): shell})
+    rows = split.train if prefix else None
+    X, y, params = _taken(task, rows)
+    shell.fit(X, y, **params)
+    slot = fitted_part(shell, NetSlot)
+    X, y, params = slot.X_, slot.y_, slot.fit_params_
+    if prefix:
+        _check_finite(task, X)
+    rehearsal = rehearse(net, X, y)
+    if task.classes is not None:
+        rehearsal.check_outputs(task.owner, len(task.classes))
+    loss = _loss(task, split, shell, X, y, in_place=not prefix)
+    takes_nan = bool(prefix) and _takes_nan(shell, slot, task.X)
+    slot.forget()
+    minus_score = None if task.scorer is None else _minus_score(task, split, shell, slot)
+    silent = _silent(net, rehearsal, task.X, None if prefix else split.train)
+    return Material(
+        silent, X, y, params, loss, minus_score, training_steps, rehearsal.params, takes_nan
+    )
+
+
+def _silent(net: NeuralNet, rehearsal: Rehearsal, X: Any, train: Any) -> NeuralNet:
+    """Give a clone that takes the data, trains on the training part, and does nothing else."""
     silent = clone(net)
     make_silent(silent, [])
+    silent.set_params(train_split=TrainingPart(train), **rehearsal.params)
     ordered = any(hasattr(net, f"iterator_train__{name}") for name in ORDER)
     if not ordered and not isinstance(X, IterableDataset):
         # Else the ramps of a net that begins with given weights would all be one.
         silent.set_params(iterator_train__shuffle=True)
-    train, valid, given = _split(net, X, y)
-    n_own = steps_per_epoch(net, _own_part(X, train))
-    training_steps = None if n_own is None else n_own * int(net.max_epochs)
-    if train is None and given is None and probe and n_own is not None:
-        train, valid = _random_split(net, X, y)
-    held_out: Any = None if given is None else _Given(given)
+    return silent
 
-    if prefix:
-        shell = clone(estimator).set_params(**{prefix.removesuffix("__"): NetSlot(net)})
-        rest, rest_params, rows = (X, y), fit_params, valid if probe else None
-        if train is not None:
-            rest = (_safe_indexing(X, train), None if y is None else _safe_indexing(y, train))
-            rest_params = _check_method_params(X, fit_params, train)
-        shell.fit(*rest, **rest_params)
-        slot = fitted_part(shell, NetSlot)
-        X_net, y_net, fit_params = slot.X_, slot.y_, slot.fit_params_
-        if rows is not None:
-            shell.predict(_safe_indexing(X, rows))
-            y_valid = None if y is None else transformed_target(shell, _safe_indexing(y, rows))
-            held_out = _Rows(slot.X_, y_valid, None)
-        train = None
+
+def _taken(task: Task, rows: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Give data and fit parameters, or some rows of them."""
+    if rows is None:
+        return task.X, task.y, task.fit_params
+    y = None if task.y is None else _safe_indexing(task.y, rows)
+    return (
+        _safe_indexing(task.X, rows),
+        y,
+        _check_method_params(task.X, task.fit_params, rows),
+    )
+
+
+def _loss(task: Task, split: _Split, shell: Any, X: Any, y: Any, *, in_place: bool) -> Judge | None:
+    """Give what tells a net's loss on the held-out data."""
+    if split.given is not None:
+        return DatasetLoss(split.given)
+    if split.valid is None:
+        return None
+    if in_place:
+        return RowsLoss(X, y, split.valid)
+    # What the slot is given to predict from is preprocessed.
+    shell.predict(_safe_indexing(task.X, split.valid))
+    X = fitted_part(shell, NetSlot).X_
+    _check_finite(task, X)
+    y_valid = None if task.y is None else _safe_indexing(task.y, split.valid)
+    return RowsLoss(X, None if y is None else transformed_target(shell, y_valid))
+
+
+def _check_finite(task: Task, X: Any) -> None:
+    """Refuse what is not finite behind the preprocessing."""
+    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+        assert_all_finite(X, estimator_name=type(task.owner).__name__, input_name="X")
+
+
+def _minus_score(task: Task, split: _Split, shell: Any, slot: NetSlot) -> Judge:
+    """Give what tells minus a net's score on the held-out data."""
+    assert task.scorer is not None
+    if split.given is not None:
+        # As the net takes it: preprocessed, if the estimator preprocesses.
+        X, y = data_from_dataset(split.given)
+        return MinusScore(task.scorer, slot, X, _decoded(task, y), {})
+    if split.valid is None:
+        requirement = "be None where no data can be held out: the training data has no length"
+        raise ParameterValueError(task.owner, "scoring", requirement, task.scorer)
+    if isinstance(task.X, torch.utils.data.Dataset):
+        X = Subset(task.X, split.valid)
     else:
-        X_net, y_net = X, y
-        if valid is not None:
-            held_out = _Rows(X, y, valid)
-    silent.set_params(train_split=TrainingPart(train))
-    return Material(silent, X_net, y_net, fit_params, held_out, training_steps)
+        X = _safe_indexing(task.X, split.valid)
+    y = None if task.y is None else _safe_indexing(task.y, split.valid)
+    params = _check_method_params(task.X, task.score_params, split.valid)
+    return MinusScore(task.scorer, shell, X, _decoded(task, y), params)
+
+
+def _decoded(task: Task, y: Any) -> Any:
+    """Give labels as the user knows them."""
+    if y is None or task.classes is None:
+        return y
+    return task.classes[np.asarray(y).astype(int)]
+
+
+def _takes_nan(shell: Any, slot: NetSlot, X: Any) -> bool:
+    """Tell whether a row of NaN comes to the net without one."""
+    if not isinstance(X, np.ndarray):
+        return True
+    try:
+        shell.predict(np.full((1, *X.shape[1:]), np.nan))
+    except ValueError:
+        return False
+    return isinstance(slot.X_, np.ndarray) and bool(np.isfinite(slot.X_).all())
 
 
 def transformed_target(estimator: Any, y: Any) -> Any:
@@ -170,9 +255,9 @@ def transformed_target(estimator: Any, y: Any) -> Any:
         estimator = estimator.steps[-1][1]
     if not hasattr(estimator, "transformer_"):
         return y
-    column = np.reshape(y, (-1, 1)) if np.ndim(y) == 1 else np.asarray(y)
-    changed = estimator.transformer_.transform(column)
-    if changed.ndim == 2 and changed.shape[1] == 1:
+    one_d = np.ndim(y) == 1
+    changed = estimator.transformer_.transform(np.reshape(y, (-1, 1)) if one_d else np.asarray(y))
+    if one_d and changed.ndim == 2 and changed.shape[1] == 1:
         changed = changed.squeeze(axis=1)
     return transformed_target(estimator.regressor_, changed)
 
@@ -184,26 +269,25 @@ def _own_part(X: Any, train: Any) -> Any:
     return range(get_len(X) if train is None else len(train))
 
 
-def _split(net: NeuralNet, X: Any, y: Any) -> tuple[Any, Any, Any]:
-    """Give the net's own split: indices of both parts, or a validation set that was given."""
+def _own_split(net: NeuralNet, X: Any, y: Any) -> _Split:
+    """Split as the net's own fit would."""
     if not net.train_split or isinstance(X, IterableDataset):
-        return None, None, None
+        return _Split()
     whole = X if isinstance(X, torch.utils.data.Dataset) else Dataset(np.arange(get_len(X)), y)
     targets = {} if y is None else {"y": y}
     train, valid = net.train_split(whole, **targets)
     if isinstance(train, Subset) and isinstance(valid, Subset) and valid.dataset is whole:
-        return np.asarray(train.indices), np.asarray(valid.indices), None
-    return None, None, valid
+        return _Split(np.asarray(train.indices), np.asarray(valid.indices))
+    return _Split(given=valid)
 
 
-def _random_split(net: NeuralNet, X: Any, y: Any) -> tuple[Any, Any]:
+def _random_split(net: NeuralNet, X: Any, y: Any) -> _Split:
     """Hold a fifth out, stratified by the labels where every label has enough samples."""
     whole = Dataset(np.arange(get_len(X)), None)
-    classifies = get_tags(net).estimator_type == "classifier" and y is not None
-    for stratified in (True, False) if classifies else (False,):
+    for stratified in (True, False) if is_classifier(net) and y is not None else (False,):
         try:
             train, valid = ValidSplit(HELD_OUT, stratified=stratified)(whole, y)
         except ValueError:  # a label with one sample, or fewer samples than labels
             continue
-        return np.asarray(train.indices), np.asarray(valid.indices)
-    return None, None
+        return _Split(np.asarray(train.indices), np.asarray(valid.indices))
+    return _Split()

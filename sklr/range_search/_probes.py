@@ -1,22 +1,25 @@
-"""Probes: short trainings at candidate rates, of which ever fewer go on; held-out loss decides."""
+"""Probes: short trainings at candidate rates, of which ever fewer go on; held-out data decides."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
+import numpy.typing as npt
 from sklearn.base import clone
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from skorch.dataset import get_len
 
 from sklr import schedules
 from sklr._curves import smooth
 from sklr._nets import seeded
+from sklr._tasks import Tasks
 from sklr.callbacks import Schedule
+from sklr.range_search import _budget
+from sklr.range_search._judges import Judge
 from sklr.range_search._material import Material
 
 OFFSETS = tuple(step / 3 for step in range(-6, 2))
@@ -29,8 +32,13 @@ CAUTION = 10**-0.1
 high rate looks better in a training that ends before it overfits."""
 PEAK = 2.0
 """The peak of a cycle over the best constant rate."""
-OVERFIT = 1.005
-"""A held-out loss this much above its least has turned upwards."""
+OVERFIT = 0.005
+"""A held-out loss this part above its least has turned upwards."""
+LEARNT = 0.2
+"""A net whose held-out loss fell by this part has learned something: one that cannot learn comes
+no further than to predicting a mean, or the shares of the classes."""
+RATE, CHECKS = "sklr_rate", "sklr_checkpoints"
+"""Names of a probe's callbacks, which no callback of the user's is likely to have."""
 
 
 class ProbeEnd(KeyboardInterrupt):
@@ -38,41 +46,39 @@ class ProbeEnd(KeyboardInterrupt):
 
 
 class _Checkpoints(Callback):
-    """Validates the net after some steps, and ends the training after the last of them."""
-
-    def __init__(self, held_out: Any, steps: tuple[int, ...]) -> None:
-        self.held_out = held_out
-        self.steps = steps
+    """Judges the net after some steps, and ends the training after the last of them."""
 
     def initialize(self) -> _Checkpoints:
         """Begin to count; a training that goes on counts on."""
         self.done_ = 0
         self.losses_: list[float] = []
+        self.untrained_: float | None = None
         return self
+
+    def expect(self, steps: tuple[int, ...], judge: Judge | None) -> None:
+        """Say after which steps to judge, and how; None lets go of the held-out data."""
+        self.steps_ = steps
+        self.judge_ = judge
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Judge the untrained net."""
+        if self.untrained_ is None and self.judge_ is not None:
+            self.untrained_ = self.judge_(net)
 
     def on_batch_end(
         self, net: NeuralNet, training: bool | None = None, loss: Any = None, **kwargs: Any
     ) -> None:
-        """Validate where it is due."""
+        """Judge where it is due."""
         if not training:
             return
         self.done_ += 1
         failed = not math.isfinite(loss.item())
-        if failed or self.done_ in self.steps:
-            self.losses_.append(math.inf if failed else held_out_loss(net, self.held_out(net)))
-        if self.done_ >= self.steps[-1] or math.inf in self.losses_:
+        if failed:
+            self.losses_.append(math.inf)
+        elif self.judge_ is not None and self.done_ in self.steps_:
+            self.losses_.append(self.judge_(net))
+        if self.done_ >= self.steps_[-1] or math.inf in self.losses_:
             raise ProbeEnd
-
-
-def held_out_loss(net: NeuralNet, dataset: Any) -> float:
-    """Give the mean loss on a data set; infinite where it is no finite number."""
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for batch in net.get_iterator(dataset, training=False):
-            n = get_len(batch[0])
-            total += net.validation_step(batch)["loss"].item() * n
-            count += n
-    return total / count if math.isfinite(total) else math.inf
 
 
 @dataclass
@@ -86,15 +92,18 @@ class Probe:
     steps : int
         Training batches so far.
     losses : list of float
-        Held-out losses at the checkpoints.
+        Held-out losses, or minus the scores, at the checkpoints.
     net : NeuralNet or None
         The net in training.
+    untrained : float
+        What it was judged before; NaN while it has not been trained.
     """
 
     lr: float
     steps: int
     losses: list[float]
     net: NeuralNet | None
+    untrained: float = math.nan
 
 
 def candidates(best_lr: float) -> list[float]:
@@ -107,32 +116,90 @@ def checkpoints(last: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(last * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}))
 
 
+def run_probes(
+    tasks: Tasks, material: Material, best_lr: float, left: int, seed: int, *, verbose: bool
+) -> list[Probe]:
+    """Train the candidates, ever fewer of them; the best of the last round comes first.
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Runs them in parallel.
+    material : Material
+        What they train on.
+    best_lr : float
+        The rate of least loss of the averaged curve.
+    left : int
+        Steps for all of them.
+    seed : int
+        The same for all: they differ by their rates only.
+    verbose : bool
+        Whether to print a line a round.
+    """
+    rounds = _budget.rounds(left)
+    marks = checkpoints(rounds[-1][1])
+    going = [Probe(lr, 0, [], None) for lr in candidates(best_lr)]
+    ended: list[Probe] = []
+    for number, (count, steps) in enumerate(rounds):
+        ended = [*going[count:], *ended]
+        now = tuple(sorted({mark for mark in marks if mark < steps} | {steps}))
+        arguments = [(material, probe, now, (seed + number) % 2**32) for probe in going[:count]]
+        name = f"probes, round {number + 1} of {len(rounds)}"
+        going = sorted(tasks.run(name, train_on, arguments), key=recent)
+        if verbose:
+            print(
+                f"LRRangeSearch: {name}: of {len(going)} rates {going[0].lr:.2g} is best after "
+                f"{going[0].steps} steps"
+            )
+    return [*going, *ended]
+
+
 def train_on(material: Material, probe: Probe, marks: tuple[int, ...], seed: int) -> Probe:
     """Train a candidate up to the last of the marks, from fresh weights or from where it was."""
+    assert material.judge is not None
     if probe.net is None:
         net = clone(material.net)
-        net.callbacks = [
-            *(net.callbacks or []),
-            ("sklr_rate", Schedule(schedules.Constant(lr=probe.lr))),
-            ("sklr_checkpoints", _Checkpoints(material.held_out, marks)),
-        ]
+        rate = Schedule(schedules.Constant(lr=probe.lr))
+        watch = _Checkpoints()
+        net.callbacks = [*(net.callbacks or []), (RATE, rate), (CHECKS, watch)]
         net.set_params(max_epochs=marks[-1])
         fit = net.fit
     else:
         net, fit = probe.net, probe.net.partial_fit
-        dict(net.callbacks_)["sklr_checkpoints"].steps = marks
+        watch = dict(net.callbacks_)[CHECKS]
+    watch.expect(marks, material.judge)
     with seeded(seed):
         fit(material.X, material.y, **material.fit_params)
-    watch = dict(net.callbacks_)["sklr_checkpoints"]
+    watch = dict(net.callbacks_)[CHECKS]
     ended = watch.done_ >= marks[-1] or math.inf in watch.losses_
     if not ended:
         raise KeyboardInterrupt
-    return Probe(probe.lr, watch.done_, list(watch.losses_), net)
+    # The net goes from process to process; the data need not.
+    watch.expect((), None)
+    return Probe(probe.lr, watch.done_, list(watch.losses_), net, watch.untrained_)
+
+
+def table(probes: Sequence[Probe], *, scored: bool) -> dict[str, npt.NDArray[Any]]:
+    """Give one row a candidate, the best first."""
+    judged = np.array([recent(probe) for probe in probes], dtype=float)
+    return {
+        "lr": np.array([probe.lr for probe in probes], dtype=float),
+        "steps": np.array([probe.steps for probe in probes], dtype=int),
+        "score" if scored else "loss": -judged if scored else judged,
+    }
 
 
 def recent(probe: Probe) -> float:
-    """Give the loss that a candidate is judged by: the mean of its last fifth of checkpoints."""
+    """Give what a candidate is judged by: the mean of its last fifth of checkpoints."""
     return float(np.mean(probe.losses[-max(1, round(len(probe.losses) / 5)) :]))
+
+
+def has_learned(probes: Sequence[Probe]) -> bool:
+    """Tell whether both candidates of the last round have learned something."""
+    return all(
+        probe.untrained - recent(probe) > LEARNT * abs(probe.untrained)
+        for probe in probes[: _budget.KEPT[-1]]
+    )
 
 
 def verdict(probe: Probe, training_steps: int) -> float:
@@ -142,8 +209,12 @@ def verdict(probe: Probe, training_steps: int) -> float:
     the training is lower in proportion; half of that, on the log scale, is what is lowered, since
     the loss's least is not known exactly.
     """
+    return probe.lr * CAUTION * math.sqrt(horizon(probe, training_steps))
+
+
+def horizon(probe: Probe, training_steps: int) -> float:
+    """Give the part of a whole training after which a held-out loss turns upwards; else 1."""
     losses = smooth(np.array(probe.losses))
     turn = (int(np.argmin(losses)) + 1) / len(losses) * probe.steps
-    overfits = losses[-1] > OVERFIT * losses.min()
-    shorter = math.sqrt(min(1.0, turn / training_steps)) if overfits else 1.0
-    return probe.lr * CAUTION * shorter
+    overfits = losses[-1] > losses.min() + OVERFIT * abs(losses.min())
+    return min(1.0, turn / training_steps) if overfits else 1.0

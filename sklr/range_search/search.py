@@ -4,45 +4,69 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
-from sklearn.utils import check_random_state
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    is_classifier,
+    is_regressor,
+)
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_consistent_length, check_random_state, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import check_is_fitted
-from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
+from skorch import NeuralNet
 
 from sklr import _curves
-from sklr._nets import find_net, find_schedule, seeded, was_interrupted
-from sklr._targets import encode_labels
+from sklr._inputs import check_inputs, is_for_nets
+from sklr._nets import find_net, find_schedule, seeded
+from sklr._targets import encode_labels, regression_targets
+from sklr._tasks import Tasks
 from sklr._validation import (
-    Description,
-    ParameterValueError,
+    ParameterTypeError,
     check_flag,
     check_integer,
     check_number,
     in_name_of,
 )
-from sklr.callbacks import LRFinder, Schedule
+from sklr.callbacks import LRFinder
 from sklr.plotting import LRRangeDisplay
 from sklr.range_search import _budget, _probes
-from sklr.range_search._material import Material, prepare
+from sklr.range_search._answer import suggestion
+from sklr.range_search._budget import Budget
+from sklr.range_search._material import Material, Task, prepare
+from sklr.range_search._ramps import EXTENSIONS, RangeTest, run_test
+from sklr.range_search._refit import RefittedMixin, refit
 from sklr.range_search.suggestion import LRSuggestion, RangeTestError
 
+FITTED = ("suggestion_", "best_estimator_", "best_params_", "refit_time_")
+"""What a fit that fails, or does not refit, has not of the fit before."""
 
-class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
+
+class LRRangeSearch(
+    RefittedMixin,
+    CallbackSupportMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
     """Find a learning rate by Smith's range test, repeated and averaged, and verified by probes.
 
     Clones of the net are trained while the rate rises from `min_lr` to `max_lr`, on shuffled data
-    unless the net orders it; the training loss is averaged over the repeats, in log loss. Then
-    rates around that of the least loss are probed: each trains from fresh weights, ever fewer go
-    on, and the loss on held-out data decides. A Pipeline's preprocessing is fitted once, on the
-    training part. The estimator itself, and every global random state, stays as it was.
+    unless the net orders it; the training loss is averaged over the repeats, in log loss. Where
+    the plateau before the fall or the divergence after it was not seen, the range is widened and
+    run again. Then rates around that of the least loss are probed: each trains from fresh weights,
+    ever fewer go on, and the loss on held-out data decides. A Pipeline's preprocessing is fitted
+    once, on the training part. The estimator itself, and every global random state, stays as it
+    was.
 
     Parameters
     ----------
@@ -56,6 +80,12 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Length of a ramp in training batches, at least 10; a ramp goes over short data again.
     scale : {'log', 'linear'}, default='log'
         Whether steps multiply the rate or add to it.
+    extend : bool, default=True
+        Whether to run the ramps again over a wider range, three times at most and within the
+        budget, where a phase was not seen: a hundredfold `max_lr` (tenfold on the linear scale)
+        where the loss did not rise, a hundredth or a thousandth of `min_lr` where it fell or rose
+        from the first step on (on the linear scale `min_lr=0`, or a hundredth of `max_lr`). The
+        message says so.
     n_repeats : int, default=4
         Ramps at most (see `budget`), each with its own seed for the order of the data and, where
         the net's module is a class, for its weights. A module that is an instance keeps its
@@ -68,29 +98,54 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Ramps and probes together cost at most so many whole trainings of the estimator's own
         `max_epochs`, or 10 steps where that is less. A quarter goes to ramps where probes follow;
         where the training is too short for that, all of it. What is left out is in the message.
+    scoring : str or callable, default=None
+        A metric of scikit-learn's, or a callable ``scorer(estimator, X, y)``: read, in the place
+        of the training loss, after each step of a ramp, and judging the probes, both on the
+        held-out data. None is the loss. Smith used the accuracy.
     n_jobs : int, default=None
         Ramps or probes at once, as in joblib. Under threads they take turns.
     random_state : int, RandomState instance or None, default=None
-        Seeds the ramps; None draws one seed from numpy's global state.
+        Seeds the search; None draws one seed from numpy's global state. The same seed gives the
+        same answer for every `n_jobs` at equal numbers of torch threads.
+    refit : bool, default=False
+        Whether to train a clone with the suggestion on all data in the end, and to predict with
+        it. Without an answer its own rate is used, with a warning.
     verbose : int, default=0
-        1 prints a line a ramp.
+        1 prints a line a ramp and a round of probes. For a progress bar:
+        ``search.set_callbacks(sklearn.callback.ProgressBar())``.
 
     Attributes
     ----------
     suggestion_ : LRSuggestion
         What the test came to; there after every fit.
     results_ : dict of ndarray
-        Equal-length arrays 'repeat', 'step', 'lr' and 'loss', one row a ramp and step.
+        Equal-length arrays 'round', 'repeat', 'step', 'lr' and 'loss', and 'score' with `scoring`;
+        one row a step of a ramp. Each extension of the range is another round.
     probes_ : dict of ndarray
-        Equal-length arrays 'lr', 'steps' and 'loss' (on held-out data), one row a candidate; empty
-        where none was probed.
+        Equal-length arrays 'lr', 'steps' and 'loss' (on held-out data; 'score' with `scoring`),
+        one row a candidate, the best first; empty where none was probed.
     curve_ : Curve
-        The averaged ramps: `lrs`, `loss`, `band`.
+        The averaged ramps of the range that answers: `lrs`, `loss` (minus the score with
+        `scoring`), `band`.
+    phases_ : tuple of (float, float)
+        The rates at which the loss begins to fall and to diverge; NaN where that was not seen.
+    best_estimator_ : estimator
+        The refitted estimator, which sees encoded labels. Only with ``refit=True``, as the next.
+    best_params_ : dict
+        What it was given: the suggestion's `params`.
+    refit_time_ : float
+        Seconds that it took to train.
+    classes_ : ndarray of shape (n_classes,)
+        The labels. Only of a classifier with ``refit=True``.
+    n_features_in_ : int
+        Number of features seen in fit, where X is an array or a frame.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where they are strings.
 
     Raises
     ------
     TypeError, ValueError
-        At the start of fit, if a parameter is out of range.
+        At the start of fit, if a parameter or the data is wrong.
 
     References
     ----------
@@ -125,11 +180,14 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         max_lr: float = 10.0,
         n_steps: int = 100,
         scale: str = "log",
+        extend: bool = True,
         n_repeats: int = 4,
         probe: bool = True,
         budget: float = 1.5,
+        scoring: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
+        refit: bool = False,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -137,14 +195,18 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         self.max_lr = max_lr
         self.n_steps = n_steps
         self.scale = scale
+        self.extend = extend
         self.n_repeats = n_repeats
         self.probe = probe
         self.budget = budget
+        self.scoring = scoring
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.refit = refit
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> LRRangeSearch:
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None, **params: Any) -> LRRangeSearch:
         """Run the ramps, read the averaged curve and probe the rates around its least loss.
 
         Parameters
@@ -152,9 +214,10 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like
             Whatever the estimator takes.
         y : array-like, default=None
-            Likewise.
-        **fit_params
-            Passed to the estimator's fit.
+            Likewise; labels of any kind.
+        **params
+            Passed to the estimator's fit, or routed where scikit-learn's metadata routing is
+            enabled.
 
         Returns
         -------
@@ -163,111 +226,192 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         TypeError, ValueError
-            If a parameter is out of range.
+            If a parameter is out of range, or the data is wrong.
         RangeTestError
             If one of the net's callbacks ends a ramp before its end.
         KeyboardInterrupt
             If the user interrupts.
         """
         start = time.perf_counter()
+        finder = self._check_params()
+        _, net = find_net(self, self.estimator)
+        find_schedule(net)
+        for name in FITTED:
+            self.__dict__.pop(name, None)
+        X, y = self._check_data(net, X, y)
+        fit_params, score_params = self._routed(params)
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        n_ramps = (1 + EXTENSIONS) * self.n_repeats
+        split_seed, probe_seed, refit_seed, *ramp_seeds = map(
+            int, np.random.SeedSequence(seed).generate_state(3 + n_ramps)
+        )
+        task = Task(
+            self,
+            self.estimator,
+            X,
+            y,
+            classes=self._classes,
+            fit_params=fit_params,
+            probe=self.probe,
+            scorer=self._scorer(),
+            score_params=score_params,
+        )
+        with seeded(split_seed):
+            material = prepare(task)
+        budget = _budget.share(
+            material.training_steps,
+            self.budget,
+            self.n_repeats,
+            self.n_steps,
+            self.probe and (material.judge is not None or material.training_steps is None),
+        )
+        with Parallel(n_jobs=self.n_jobs) as parallel:
+            tasks = Tasks(self, context, parallel)
+            test = run_test(
+                tasks,
+                material,
+                finder,
+                budget,
+                iter(ramp_seeds),
+                extend=self.extend,
+                verbose=bool(self.verbose),
+            )
+            probes = self._probe(tasks, material, budget, test, probe_seed)
+        self._takes_nan = material.takes_nan
+        self.curve_ = test.curve
+        self.phases_ = (test.reading.descent_lr, test.reading.divergence_lr)
+        self.results_ = test.table()
+        self.probes_ = _probes.table(probes, scored=self.scoring is not None)
+        self.suggestion_ = suggestion(
+            self,
+            self.estimator,
+            test,
+            probes,
+            material.training_steps,
+            self._notes(budget, material, probes, answered=test.answered),
+            time.perf_counter() - start,
+        )
+        if self.refit:
+            self._refit(context, X, y, fit_params, material, refit_seed)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _probe(
+        self, tasks: Tasks, material: Material, budget: Budget, test: RangeTest, seed: int
+    ) -> list[_probes.Probe]:
+        """Probe the rates around the one of least loss, where there is one and steps are left."""
+        best_lr = test.reading.best_lr
+        if not test.answered and self.scoring is None:
+            # The ramps may be too noisy for what probes will see.
+            best_lr = test.reading.guess_lr
+        left = 0 if budget.steps is None else budget.steps - test.spent
+        if not (np.isfinite(best_lr) and budget.probes and _budget.can_probe(left)):
+            return []
+        return _probes.run_probes(tasks, material, best_lr, left, seed, verbose=bool(self.verbose))
+
+    def _check_params(self) -> LRFinder:
+        """Check the parameters; give the first ramp's callback."""
         finder = LRFinder(
             min_lr=self.min_lr, max_lr=self.max_lr, n_steps=self.n_steps, scale=self.scale
         )
         with in_name_of(self):
             finder.ramp()
         check_integer(self, "n_repeats", self.n_repeats, at_least=1)
-        check_flag(self, "probe", self.probe)
+        for name in ("extend", "probe", "refit"):
+            check_flag(self, name, getattr(self, name))
         check_number(self, "budget", self.budget, above=0)
-        prefix, net = find_net(self, self.estimator)
-        if y is not None and isinstance(net, NeuralNetClassifier | NeuralNetBinaryClassifier):
-            _, y = encode_labels(net, y)
-        schedule = find_schedule(net)
+        if not isinstance(self.verbose, bool):
+            check_integer(self, "verbose", self.verbose, at_least=0)
+        if not (self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)):
+            requirement = "be the name of a metric, a scorer or None"
+            raise ParameterTypeError(self, "scoring", requirement, self.scoring)
+        return finder
 
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        *seeds, probe_seed = np.random.SeedSequence(seed).generate_state(self.n_repeats + 1)
-        with seeded(int(probe_seed)):
-            material = prepare(self, self.estimator, X, y, fit_params, self.probe)
-        budget = _budget.share(
-            material.training_steps,
-            self.budget,
-            self.n_repeats,
-            self.n_steps,
-            self.probe and material.held_out is not None,
-        )
-        finder.n_steps = budget.n_steps
-        notes = budget.message
-        if self.probe and material.held_out is None and material.training_steps is not None:
-            notes = f"No candidate was probed: nothing could be held out. {notes}"
-        with Parallel(n_jobs=self.n_jobs) as parallel:
-            ramps = parallel(
-                delayed(_run_ramp)(material, finder, int(seed), self._label(repeat, budget))
-                for repeat, seed in enumerate(seeds[: budget.n_repeats])
-            )
-            lrs = finder.ramp()(np.arange(finder.n_steps))
-            losses = [losses for _, losses in ramps]
-            self.curve_ = _curves.average(lrs, losses)
-            self.results_ = _table(ramps)
-            reading = _curves.read(self.curve_)
-            answered = reading.status in _curves.ANSWERED
-            spent = len(self.results_["step"])
-            probes: list[_probes.Probe] = []
-            if answered and budget.probes:
-                assert budget.steps is not None
-                probes = self._probe(
-                    parallel, material, reading, budget.steps - spent, int(probe_seed)
+    def _check_data(self, net: NeuralNet, X: Any, y: Any) -> tuple[Any, Any]:
+        """Validate data; give it with labels encoded."""
+        X = check_inputs(self, X, reset=True, preprocessed=net is not self.estimator)
+        self._classes, self._flat_targets = None, False
+        if y is None:
+            if get_tags(net).target_tags.required and not is_for_nets(X):
+                raise ValueError(
+                    f"This {type(self).__name__} estimator requires y to be passed, but the target "
+                    "y is None."
                 )
-        self.probes_ = {
-            "lr": np.array([probe.lr for probe in probes]),
-            "steps": np.array([probe.steps for probe in probes], dtype=int),
-            "loss": np.array([_probes.recent(probe) for probe in probes]),
-        }
-        low, high = _curves.interval(lrs, losses)
-        if probes:
-            assert material.training_steps is not None
-            reading = _verified(reading, probes, material.training_steps)
-        if answered:
-            if schedule is not None and not isinstance(schedule[1], Schedule):
-                # A schedule begins or peaks at a rate that it leaves again.
-                reading = replace(reading, lr=reading.max_lr)
-            low, high = np.nanmin([low, reading.lr]), np.nanmax([high, reading.lr])
-        self.suggestion_ = LRSuggestion(
-            lr=reading.lr,
-            base_lr=reading.base_lr,
-            max_lr=reading.max_lr,
-            steepest_lr=reading.steepest_lr,
-            interval=(float(low), float(high)),
-            status=reading.status,
-            message=f"{reading.message} {notes}".rstrip(),
-            params=_params(prefix, net, schedule, reading) if answered else {},
-            cost_steps=spent + int(self.probes_["steps"].sum()),
-            seconds=time.perf_counter() - start,
-        )
-        return self
+            return X, None
+        if not is_for_nets(X):
+            check_consistent_length(X, y)
+        if is_classifier(net):
+            encoder, y = encode_labels(net, y)
+            self._classes = encoder.classes_
+        elif is_regressor(net):
+            y = regression_targets(y, flatten=self.refit)
+            self._flat_targets = np.ndim(y) == 1
+        return X, y
 
-    def _probe(
-        self, parallel: Any, material: Material, reading: _curves.Reading, left: int, seed: int
-    ) -> list[_probes.Probe]:
-        """Train the candidates, ever fewer of them; the best of the last round comes first."""
-        rounds = _budget.rounds(left)
-        marks = _probes.checkpoints(rounds[-1][1])
-        going = [_probes.Probe(lr, 0, [], None) for lr in _probes.candidates(reading.best_lr)]
-        ended: list[_probes.Probe] = []
-        for number, (count, steps) in enumerate(rounds):
-            ended = [*going[count:], *ended]
-            # The same seed for all: they differ by their rates only.
-            now = tuple(sorted({mark for mark in marks if mark < steps} | {steps}))
-            going = parallel(
-                delayed(_probes.train_on)(material, probe, now, (seed + number) % 2**32)
-                for probe in going[:count]
+    def _routed(self, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give what is for the estimator's fit, and what is for the scorer."""
+        if not get_config()["enable_metadata_routing"]:
+            return params, {}
+        routed = process_routing(self, "fit", **params)
+        return routed.estimator.fit, {} if self.scoring is None else routed.scorer.score
+
+    def _scorer(self) -> Any:
+        return None if self.scoring is None else check_scoring(self.estimator, self.scoring)
+
+    def _notes(
+        self, budget: Budget, material: Material, probes: list[_probes.Probe], *, answered: bool
+    ) -> str:
+        """Say what was adjusted, and what was left out and why."""
+        notes = [budget.message]
+        if self.probe and material.judge is None and material.training_steps is not None:
+            notes.insert(0, "No candidate was probed: nothing could be held out.")
+        elif budget.probes and answered and not probes:
+            notes.append("No candidate was probed: the extended range took the budget.")
+        notes += self._adjustments(material)
+        return " ".join(note for note in notes if note)
+
+    def _adjustments(self, material: Material) -> list[str]:
+        """Say what of the data the net would not take from the user itself."""
+        notes = []
+        if material.adapted.get("dataset__columns"):
+            notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")
+        if getattr(material.X, "dtype", None) == np.float64 and not hasattr(material.X, "numpy"):
+            notes.append("X of float64 in the net's dtype (dataset=sklr.data.ArrayDataset does so)")
+        labels = self._classes
+        if labels is not None and not np.array_equal(labels, np.arange(len(labels))):
+            notes.append("labels as 0, 1, ... (LabelEncoder does so)")
+        if not notes:
+            return []
+        remedy = "" if self.refit else ": refit=True does that for you"
+        return [f"The net was given {'; '.join(notes)}{remedy}."]
+
+    def _refit(
+        self,
+        context: Any,
+        X: Any,
+        y: Any,
+        fit_params: dict[str, Any],
+        material: Material,
+        seed: int,
+    ) -> None:
+        """Train a clone with the suggestion."""
+        start = time.perf_counter()
+        if self.suggestion_.status not in _curves.ANSWERED:
+            warnings.warn(
+                f"The range test has no answer, and the estimator was trained with its own rate. "
+                f"{self.suggestion_.status}: {self.suggestion_.message}",
+                stacklevel=4,
             )
-            going.sort(key=_probes.recent)
-            if self.verbose:
-                best = going[0]
-                print(
-                    f"LRRangeSearch: probes, round {number + 1} of {len(rounds)}: of {len(going)} "
-                    f"rates {best.lr:.2g} is best after {best.steps} steps"
-                )
-        return [*going, *ended]
+        self.best_params_ = dict(self.suggestion_.params)
+        task = context.subcontext("refit").call_on_fit_task_begin(estimator=self, X=X, y=y)
+        self.best_estimator_ = refit(
+            self, self.estimator, X, y, fit_params, self.best_params_, material.adapted, seed
+        )
+        task.call_on_fit_task_end(estimator=self, X=X, y=y)
+        self.refit_time_ = time.perf_counter() - start
 
     def suggest(self) -> LRSuggestion:
         """Give the suggestion.
@@ -283,7 +427,7 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         NotFittedError
             Before fit.
         """
-        check_is_fitted(self, "suggestion_")
+        check_is_fitted(self)
         if self.suggestion_.status not in _curves.ANSWERED:
             raise RangeTestError(f"{self.suggestion_.status}: {self.suggestion_.message}")
         return self.suggestion_
@@ -294,18 +438,20 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like
-            Anything.
+            As in fit.
 
         Returns
         -------
         X : array-like
             The same object.
         """
-        check_is_fitted(self, "suggestion_")
-        return X
+        check_is_fitted(self)
+        checked = check_inputs(self, X, reset=False, preprocessed=self._takes_nan)
+        # A list, or what only can become an array, becomes one, as in other transformers.
+        return X if hasattr(X, "shape") or is_for_nets(X) else checked
 
     def plot(self, ax: Any = None) -> LRRangeDisplay:
-        """Draw the averaged loss against the rate, with the suggestion marked.
+        """Draw the averaged loss against the rate, its phases, the suggestion and the probes.
 
         Parameters
         ----------
@@ -317,89 +463,37 @@ class LRRangeSearch(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         LRRangeDisplay
             With `ax_` and `figure_`.
         """
-        check_is_fitted(self, "suggestion_")
+        check_is_fitted(self)
         return LRRangeDisplay.from_search(self).plot(ax=ax)
 
-    def _label(self, repeat: int, budget: _budget.Budget) -> str | None:
-        return f"LRRangeSearch: ramp {repeat + 1} of {budget.n_repeats}" if self.verbose else None
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Give the routing: `fit` to the estimator's fit, and to the scorer if there is one.
 
+        Returns
+        -------
+        MetadataRouter
+        """
+        router = MetadataRouter(owner=self).add(
+            estimator=self.estimator,
+            method_mapping=MethodMapping().add(caller="fit", callee="fit"),
+        )
+        if self.scoring is not None:
+            mapping = MethodMapping().add(caller="fit", callee="score")
+            mapping.add(caller="score", callee="score")
+            router.add(scorer=self._scorer(), method_mapping=mapping)
+        return router
 
-FINDER = "sklr_lr_finder"
-"""Name of the ramp's callback, which no callback of the user's is likely to have."""
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "suggestion_")
 
-Ramp = tuple[list[float], list[float]]
-"""Rates and losses of one ramp."""
-
-
-def _run_ramp(material: Material, finder: LRFinder, seed: int, label: str | None) -> Ramp:
-    """Train a clone while the rate rises, and give rates and losses."""
-    with seeded(seed):
-        net = clone(material.net)
-        net.callbacks = [*(net.callbacks or []), (FINDER, clone(finder, safe=False))]
-        # However short the data, this many epochs hold the ramp, which ends them itself.
-        net.set_params(max_epochs=finder.n_steps)
-        with _no_broadcast_loss():
-            net.fit(material.X, material.y, **material.fit_params)
-    done = dict(net.callbacks_)[FINDER]
-    if done.ended_ is None:
-        if was_interrupted(net):
-            raise KeyboardInterrupt
-        kept = [name for name, _ in net.callbacks_]
-        raise RangeTestError(f"A callback ended the training before the ramp. It has {kept}.")
-    if label is not None:
-        print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
-    return done.lrs_, done.losses_
-
-
-def _verified(
-    reading: _curves.Reading, probes: list[_probes.Probe], training_steps: int
-) -> _curves.Reading:
-    """Put what the best probe says in the place of what the curve says."""
-    if not np.isfinite(_probes.recent(probes[0])):
-        return replace(reading, message=f"{reading.message} Every probe diverged.")
-    lr = _probes.verdict(probes[0], training_steps)
-    # Never beyond both the best probe and the least loss: there the loss soon explodes.
-    peak = max(lr, min(lr * _probes.PEAK, max(probes[0].lr, reading.best_lr)))
-    message = f"{reading.message} Of {len(probes)} rates probed, {probes[0].lr:.2g} did best."
-    base = peak * _curves.BASE_PART
-    return replace(reading, lr=lr, base_lr=base, max_lr=peak, message=message)
-
-
-@contextmanager
-def _no_broadcast_loss() -> Iterator[None]:
-    """Turn torch's warning of a loss over all pairs of outputs and targets into an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="Using a target size")
-        try:
-            yield
-        except UserWarning as warning:
-            if "Using a target size" not in str(warning):
-                raise
-            requirement = (
-                "have the shape of the net's output, as y.reshape(-1, 1) has (or squeeze the "
-                "output, inside a TransformedTargetRegressor)"
-            )
-            raise ParameterValueError(
-                LRRangeSearch.__name__, "y", requirement, Description(f"torch's {str(warning)!r}")
-            ) from None
-
-
-def _table(ramps: list[Ramp]) -> dict[str, npt.NDArray[Any]]:
-    return {
-        "repeat": np.concatenate([np.full(len(lrs), i) for i, (lrs, _) in enumerate(ramps)]),
-        "step": np.concatenate([np.arange(len(lrs)) for lrs, _ in ramps]),
-        "lr": np.concatenate([lrs for lrs, _ in ramps]),
-        "loss": np.concatenate([losses for _, losses in ramps]),
-    }
-
-
-def _params(
-    prefix: str, net: Any, schedule: tuple[str, Any] | None, reading: _curves.Reading
-) -> dict[str, float]:
-    """Give the suggestion as parameters of the estimator: those of its schedule, or the rate."""
-    if schedule is not None and not isinstance(schedule[1], Schedule):
-        name, callback = schedule
-        suggested = {"lr": reading.lr, "base_lr": reading.base_lr, "max_lr": reading.max_lr}
-        own = callback.get_params()
-        return {f"{prefix}callbacks__{name}__{k}": v for k, v in suggested.items() if k in own}
-    return {f"{prefix}{'optimizer__lr' if hasattr(net, 'optimizer__lr') else 'lr'}": reading.lr}
+    def __sklearn_tags__(self) -> Any:
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags, tags.target_tags = inner.input_tags, inner.target_tags
+        if isinstance(self.estimator, NeuralNet):
+            tags.input_tags.sparse = True
+        tags.estimator_type = None
+        if self.refit:
+            tags.estimator_type = inner.estimator_type
+            tags.classifier_tags = inner.classifier_tags
+            tags.regressor_tags = inner.regressor_tags
+        return tags

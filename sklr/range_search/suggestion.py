@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy.stats import loguniform
 
-from sklr._validation import check_integer
+from sklr._validation import check_integer, check_option
 
 
 class RangeTestError(RuntimeError):
@@ -22,17 +24,18 @@ class LRSuggestion:
     Attributes
     ----------
     lr : float
-        For a constant rate.
+        For the net as it is: a constant rate, or the peak of the schedule that it has.
     base_lr, max_lr : float
         Bounds for a cycle.
     steepest_lr : float
         The rate at the steepest fall of the loss, which other finders suggest; to compare.
     interval : tuple of (float, float)
-        Lowest and highest `lr` that the repeats suggest one by one.
+        How far single ramps differ: the rates that stand to `lr` as the least losses of the
+        lowest and the highest of them to that of their mean. NaN for one ramp.
     status : {'ok', 'no_divergence', 'flat', 'diverged_at_start', 'failed'}
         What the test came to; the rates are NaN unless it is one of the first two.
     message : str
-        What happened and what to do.
+        What happened and what to do, and what was adjusted or left out.
     params : dict
         Ready for ``estimator.set_params(**params)``; empty without an answer.
     cost_steps : int
@@ -51,6 +54,17 @@ class LRSuggestion:
     params: dict[str, float] = field(default_factory=dict)
     cost_steps: int
     seconds: float
+
+    def __str__(self) -> str:
+        lines = [f"{self.status}: {self.message}"]
+        if self.params:
+            low, high = self.interval
+            lines += [
+                f"lr {self.lr:.2g} (ramps from {low:.2g} to {high:.2g})",
+                f"cycle from base_lr {self.base_lr:.2g} to max_lr {self.max_lr:.2g}",
+                *(f"{name}={value:.3g}" for name, value in self.params.items()),
+            ]
+        return "\n".join([*lines, f"{self.cost_steps} steps, {self.seconds:.1f} s"])
 
     def param_grid(self, n: int = 5) -> dict[str, list[float]]:
         """Give a grid around the suggestion, for GridSearchCV.
@@ -71,18 +85,39 @@ class LRSuggestion:
             name: [float(lr * 10**step) for step in steps] for name, lr in self._searched().items()
         }
 
-    def param_distributions(self) -> dict[str, Any]:
-        """Give log-uniform distributions around the suggestion, for RandomizedSearchCV.
+    def param_distributions(self, library: str = "scipy") -> dict[str, Any]:
+        """Give log-uniform distributions around the suggestion, half a decade to each side.
+
+        Parameters
+        ----------
+        library : {'scipy', 'optuna'}, default='scipy'
+            Whose: scipy's for RandomizedSearchCV, Optuna's for OptunaSearchCV.
 
         Returns
         -------
-        dict of str to scipy distribution
-            By the name of the estimator's parameter; half a decade to each side.
+        dict of str to distribution
+            By the name of the estimator's parameter.
+
+        Raises
+        ------
+        ImportError
+            If Optuna is asked for and not installed.
         """
-        return {
-            name: loguniform(lr / 10**0.5, lr * 10**0.5) for name, lr in self._searched().items()
-        }
+        check_option(self, "library", library, ("scipy", "optuna"))
+        make = loguniform if library == "scipy" else _optuna_loguniform()
+        return {name: make(lr / 10**0.5, lr * 10**0.5) for name, lr in self._searched().items()}
 
     def _searched(self) -> dict[str, float]:
         """Give the parameters to search: the peak of a cycle, while its base stays as suggested."""
         return {name: lr for name, lr in self.params.items() if not name.endswith("__base_lr")}
+
+
+def _optuna_loguniform() -> Callable[[float, float], Any]:
+    """Give Optuna's log-uniform distribution."""
+    try:
+        from optuna.distributions import FloatDistribution
+    except ImportError as error:
+        raise ImportError(
+            "library='optuna' needs Optuna. Install it with: pip install optuna"
+        ) from error
+    return partial(FloatDistribution, log=True)

@@ -1,0 +1,123 @@
+"""From the ramps' curve and the probes to what is suggested."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from skorch import NeuralNet
+
+from sklr import _curves
+from sklr._nets import find_net, find_schedule
+from sklr.callbacks import Schedule
+from sklr.range_search import _probes
+from sklr.range_search._probes import Probe
+from sklr.range_search._ramps import RangeTest
+from sklr.range_search.suggestion import LRSuggestion
+
+
+def suggestion(
+    owner: object,
+    estimator: object,
+    test: RangeTest,
+    probes: list[Probe],
+    training_steps: int | None,
+    notes: str,
+    seconds: float,
+) -> LRSuggestion:
+    """Give the suggestion.
+
+    Parameters
+    ----------
+    owner : object
+        The search, for messages.
+    estimator : estimator
+        Holds the net.
+    test : RangeTest
+        The ramps and what they say.
+    probes : list of Probe
+        The best first; may be empty.
+    training_steps : int or None
+        Steps of the estimator's own whole training.
+    notes : str
+        What was adjusted.
+    seconds : float
+        Wall time.
+    """
+    prefix, net = find_net(owner, estimator)
+    reading = test.reading
+    if probes:
+        assert training_steps is not None
+        if not test.answered and _probes.has_learned(probes):
+            reading = _found_by_probes(reading)
+        if reading.status in _curves.ANSWERED:
+            reading = _verified(reading, probes, training_steps)
+    params: dict[str, float] = {}
+    low = high = math.nan
+    if reading.status in _curves.ANSWERED:
+        schedule = find_schedule(net)
+        if schedule is not None and not isinstance(schedule[1], Schedule):
+            # A schedule begins or peaks at a rate that it leaves again.
+            reading = replace(reading, lr=reading.max_lr)
+        params = _params(prefix, net, reading)
+        low, high = _interval(test, reading)
+    words = [reading.message, test.message, notes]
+    return LRSuggestion(
+        lr=reading.lr,
+        base_lr=reading.base_lr,
+        max_lr=reading.max_lr,
+        steepest_lr=reading.steepest_lr,
+        interval=(low, high),
+        status=reading.status,
+        message=" ".join(word for word in words if word),
+        params=params,
+        cost_steps=test.spent + sum(probe.steps for probe in probes),
+        seconds=seconds,
+    )
+
+
+def _interval(test: RangeTest, reading: _curves.Reading) -> tuple[float, float]:
+    """Give the rates that stand to the suggestion as single ramps' least losses to the mean's."""
+    part = reading.lr / reading.best_lr
+    rates = [part * rate for rate in test.interval()]
+    if test.curve.n_ramps == 1 or not np.isfinite(rates).all():
+        return math.nan, math.nan
+    return min(*rates, reading.lr), max(*rates, reading.lr)
+
+
+def _found_by_probes(reading: _curves.Reading) -> _curves.Reading:
+    """Give an answer where the ramps are too noisy for one and the probes have learned."""
+    message = "The ramps' loss fell by no more than its scatter, but the probes learned."
+    return replace(reading, status="ok", message=message, best_lr=reading.guess_lr)
+
+
+def _verified(
+    reading: _curves.Reading, probes: list[Probe], training_steps: int
+) -> _curves.Reading:
+    """Put what the best probe says in the place of what the curve says."""
+    if not np.isfinite(_probes.recent(probes[0])):
+        message = (
+            "Every probe diverged, at rates far below that of the least loss too. Look at the data "
+            "and the module's outputs."
+        )
+        return _curves.Reading("failed", message, steepest_lr=reading.steepest_lr)
+    lr = _probes.verdict(probes[0], training_steps)
+    # Never beyond both the best probe and the least loss: there the loss soon explodes.
+    peak = max(lr, min(lr * _probes.PEAK, max(probes[0].lr, reading.best_lr)))
+    message = f"{reading.message} Of {len(probes)} rates probed, {probes[0].lr:.2g} did best"
+    if _probes.horizon(probes[0], training_steps) < 1:
+        message += ", until its held-out loss turned upwards: a whole training asks for less"
+    base = peak * _curves.BASE_PART
+    return replace(reading, lr=lr, base_lr=base, max_lr=peak, message=f"{message}.")
+
+
+def _params(prefix: str, net: NeuralNet, reading: _curves.Reading) -> dict[str, float]:
+    """Give the suggestion as parameters of the estimator: those of its schedule, or the rate."""
+    schedule = find_schedule(net)
+    if schedule is not None and not isinstance(schedule[1], Schedule):
+        name, callback = schedule
+        suggested = {"lr": reading.lr, "base_lr": reading.base_lr, "max_lr": reading.max_lr}
+        own = callback.get_params()
+        return {f"{prefix}callbacks__{name}__{k}": v for k, v in suggested.items() if k in own}
+    return {f"{prefix}{'optimizer__lr' if hasattr(net, 'optimizer__lr') else 'lr'}": reading.lr}

@@ -1,0 +1,187 @@
+"""Every kind of data that a net takes goes through a range test."""
+
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from scipy import sparse
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_diabetes
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from skorch.dataset import Dataset, ValidSplit
+from torch import nn
+from torch.utils.data import IterableDataset, TensorDataset
+
+from sklr import LRRangeSearch
+from sklr.data import ArrayDataset
+
+PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "budget": 20}
+
+
+def search(X, y, estimator=None, **params):
+    estimator = make_classifier() if estimator is None else estimator
+    return LRRangeSearch(estimator, **(PARAMS | params)).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return search(X_DIGITS, Y_DIGITS)
+
+
+FRAME = {f"pixel {i}": X_DIGITS[:, i] for i in range(64)}
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(lambda X: X.tolist(), id="lists"),
+        pytest.param(lambda X: X.astype(np.float64), id="float64"),
+        pytest.param(np.asfortranarray, id="fortran"),
+        pytest.param(torch.from_numpy, id="tensor"),
+        pytest.param(sparse.csr_array, id="csr"),
+        pytest.param(sparse.coo_matrix, id="coo"),
+        pytest.param(lambda X: pd.DataFrame(FRAME), id="pandas"),
+        pytest.param(lambda X: pl.DataFrame(FRAME), id="polars"),
+    ],
+)
+def test_any_container_gives_the_same_answer(convert, expected):
+    found = search(convert(X_DIGITS), Y_DIGITS)
+    np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
+    np.testing.assert_allclose(found.suggestion_.lr, expected.suggestion_.lr, rtol=1e-6)
+    np.testing.assert_array_equal(found.probes_["steps"], expected.probes_["steps"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: (Dataset(X_DIGITS, Y_DIGITS), None), id="skorch"),
+        pytest.param(lambda: (ArrayDataset(X_DIGITS, Y_DIGITS), None), id="sklr"),
+        pytest.param(
+            lambda: (TensorDataset(torch.tensor(X_DIGITS), torch.tensor(Y_DIGITS)), None),
+            id="torch",
+        ),
+    ],
+)
+def test_data_sets(make, expected):
+    found = search(*make())
+    assert found.suggest().status == "ok"
+    assert found.probes_["lr"].size == 8
+    assert found.suggestion_.cost_steps <= 20 * 60
+    assert not hasattr(found, "n_features_in_")
+
+
+def test_a_dict_of_inputs():
+    class Two(MLP):
+        def forward(self, left, right):
+            return super().forward(torch.cat([left, right], dim=1))
+
+    X = {"left": X_DIGITS[:, :32], "right": X_DIGITS[:, 32:]}
+    found = search(X, Y_DIGITS, make_classifier(Two))
+    assert found.suggest().status == "ok"
+
+
+def test_images():
+    class CNN(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
+
+    X = X_DIGITS.reshape(-1, 1, 8, 8)
+    found = search(X, Y_DIGITS, make_classifier(CNN), refit=True)
+    assert found.predict(X).shape == Y_DIGITS.shape
+
+
+class Endless(IterableDataset):
+    """Random batches without a length."""
+
+    def __iter__(self):
+        rng = np.random.default_rng(torch.initial_seed())
+        while True:
+            i = rng.integers(len(X_DIGITS))
+            yield X_DIGITS[i], Y_DIGITS[i]
+
+
+def test_an_iterable_data_set_gets_its_stated_steps_and_no_probes():
+    net = make_classifier(iterator_train__shuffle=False)
+    found = search(Endless(), None, net, n_repeats=3)
+    assert found.suggest().status == "ok"
+    assert set(found.results_["repeat"]) == {0, 1, 2}
+    assert "no length" in found.suggestion_.message
+    assert found.probes_["lr"].size == 0
+    with pytest.raises(ValueError, match=r"The 'scoring' parameter .* no length"):
+        search(Endless(), None, net, scoring="accuracy")
+
+
+def test_a_memory_map_is_not_copied(tmp_path):
+    shape = (60_000, 64)
+    X = np.memmap(tmp_path / "X.dat", np.float32, "w+", shape=shape)
+    X[:] = np.resize(X_DIGITS, shape)
+    X.flush()
+    X = np.memmap(tmp_path / "X.dat", np.float32, "r", shape=shape)
+    y = np.resize(Y_DIGITS, len(X))
+    net = make_classifier(max_epochs=1, batch_size=500, train_split=ValidSplit(5))
+    tracemalloc.start()
+    found = search(X, y, net, budget=4)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.probes_["lr"].size == 8
+    assert found.n_features_in_ == 64
+    # numpy's arrays are traced: a copy of the training part would be 12 MB.
+    assert peak < X.nbytes / 2
+
+
+def test_frames_of_mixed_columns_go_through_the_preprocessing():
+    columns = {"number": X_DIGITS.sum(axis=1), "kind": np.where(Y_DIGITS % 2, "a", "b")}
+    frame = pd.DataFrame(columns)
+    estimator = make_pipeline(
+        make_column_transformer((StandardScaler(), ["number"]), (OneHotEncoder(), ["kind"])),
+        make_classifier(module__n_inputs=3, module__n_outputs=2),
+    )
+    found = search(frame, Y_DIGITS % 2, estimator, refit=True)
+    assert found.suggest().status == "ok"
+    assert found.score(frame, Y_DIGITS % 2) > 0.9
+    assert list(found.feature_names_in_) == ["number", "kind"]
+    polars = search(pl.DataFrame(columns), Y_DIGITS % 2, estimator)
+    assert polars.suggestion_.lr == found.suggestion_.lr
+
+
+def test_text():
+    texts = np.array([f"word{label} and other words" for label in Y_DIGITS])
+    estimator = make_pipeline(TfidfVectorizer(), make_classifier(module__n_inputs=13))
+    found = search(list(texts), Y_DIGITS, estimator, refit=True)
+    assert found.score(list(texts), Y_DIGITS) > 0.9
+
+
+def test_missing_values_that_the_preprocessing_fills():
+    X = X_DIGITS.astype(float)
+    X[::7, 5] = np.nan
+    estimator = make_pipeline(SimpleImputer(), make_classifier())
+    found = search(X, Y_DIGITS, estimator, refit=True)
+    assert found.predict(X).shape == Y_DIGITS.shape
+    np.testing.assert_array_equal(found.transform(X), X)
+
+
+def test_a_float64_net_is_fed_in_its_own_dtype():
+    class Double(MLP):
+        def __init__(self):
+            super().__init__()
+            self.double()
+
+    found = search(X_DIGITS.astype(float), Y_DIGITS, make_classifier(Double), refit=True)
+    assert found.predict_proba(X_DIGITS.astype(float)).dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, int])
+def test_regression_targets_of_any_dtype_and_shape(dtype):
+    X, y = load_diabetes(return_X_y=True)
+    y = (y / 10).astype(dtype)
+    estimator = make_pipeline(StandardScaler(), make_regressor(max_epochs=40))
+    flat = search(X, y, estimator)
+    column = search(X, y.reshape(-1, 1), estimator)
+    np.testing.assert_allclose(flat.results_["loss"], column.results_["loss"], rtol=1e-5)

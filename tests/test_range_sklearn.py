@@ -1,0 +1,43 @@
+"""LRRangeSearch keeps scikit-learn's contract, by scikit-learn's own checks."""
+
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch import NeuralNetClassifier, NeuralNetRegressor
+from torch import nn
+
+from sklr import LRRangeSearch
+
+
+def lazy_classifier():
+    # More outputs than the checks have classes.
+    return NeuralNetClassifier(
+        nn.LazyLinear,
+        module__out_features=5,
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        batch_size=10,
+        max_epochs=20,
+        verbose=0,
+    )
+
+
+def lazy_regressor():
+    return NeuralNetRegressor(
+        nn.LazyLinear, module__out_features=1, train_split=None, batch_size=10, verbose=0
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+@pytest.mark.filterwarnings("ignore:The range test has no answer:UserWarning")
+@parametrize_with_checks(
+    [
+        LRRangeSearch(estimator, n_repeats=1, n_steps=20, refit=refit, random_state=0)
+        for refit in (False, True)
+        for net in (lazy_classifier(), lazy_regressor())
+        for estimator in (net, make_pipeline(StandardScaler(), net))
+    ]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
