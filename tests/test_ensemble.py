@@ -284,7 +284,7 @@ def test_regressor_is_votingregressor(diabetes):
         ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
         ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
         ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
-        ({"weights": "greedy"}, TypeError, "'weights' parameter .* a sequence of 5 numbers"),
+        ({"weights": "best"}, ValueError, "'weights' parameter .* one of 'greedy'"),
         ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
         ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
         ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),

@@ -1,117 +1,211 @@
-"""What both ensembles share: one training, its snapshots as members, their average."""
+"""What both ensembles share: trainings, their snapshots as members, the members' average."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Real
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import skorch.dataset
 import torch
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
-from sklearn.utils import Bunch, check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+)
+from sklearn.callback import CallbackSupportMixin
+from sklearn.utils import Bunch, check_consistent_length, check_random_state
+from sklearn.utils.parallel import Parallel
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skorch import NeuralNet, NeuralNetRegressor
-from skorch.callbacks import Callback
+from torch.utils.data import Subset
 
-from sklr._nets import find_schedule, make_silent, replace_schedule, seeded, was_interrupted
+from sklr._inputs import check_inputs, is_for_nets
+from sklr._nets import find_schedule, mean_loss, replace_schedule
+from sklr._rehearsal import Rehearsal
+from sklr._tasks import Tasks
 from sklr._validation import (
     ParameterError,
     ParameterTypeError,
     ParameterValueError,
     check_integer,
+    check_option,
     check_sequence,
 )
-from sklr.callbacks import SnapshotCosine, Snapshots
-from sklr.callbacks._base import runs
+from sklr.callbacks import SnapshotCosine
 from sklr.callbacks._named import NamedSchedule
-from sklr.data import ArrayDataset
+from sklr.ensemble._checkpoint import seed_of
+from sklr.ensemble._disagreement import diversity
+from sklr.ensemble._export import EnsembleModule, ensemble_module
+from sklr.ensemble._fingerprint import fingerprint
+from sklr.ensemble._greedy import greedy_weights
+from sklr.ensemble._prediction import StateDict, make_member, member_outputs
+from sklr.ensemble._training import Training, held_out_data, rows_trained_on, train
+from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 DEFAULT_SNAPSHOTS = 5
-
-SNAPSHOTS = "sklr_snapshots"
-"""Name of the callback, which no callback of the user's is likely to have."""
+COMBINE = ("predictions", "parameters")
 
 Array = npt.NDArray[Any]
-StateDict = dict[str, torch.Tensor]
 
 
-class _Planned(Callback):
-    """Checks, before the first batch moves a weight, how many snapshots there will be."""
-
-    def __init__(self, check: Callable[[int], None]) -> None:
-        self.check = check
-
-    def initialize(self) -> _Planned:
-        """Forget the training before."""
-        self.count_: int | None = None
-        return self
-
-    def on_batch_begin(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
-        """Check once, when the schedule has said how many snapshots are due."""
-        steps = runs[net].snapshot_steps
-        if training and self.count_ is None and steps is not None:
-            self.count_ = len(steps)
-            self.check(self.count_)
-
-
-class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
-    """What both ensembles share: one training, its snapshots as members, their average."""
+class BaseSnapshotEnsemble(
+    CallbackSupportMixin, TransformerMixin, MetaEstimatorMixin, BaseEstimator
+):
+    """What both ensembles share: trainings, their snapshots as members, the members' average."""
 
     estimator: Any
     n_snapshots: int | None
     schedule: Any
     n_members: int | None
     weights: Any
+    combine: str
+    n_runs: int
+    n_jobs: int | None
+    checkpoint_dir: Any
     random_state: Any
     verbose: int
 
-    def _fit_members(self, net: NeuralNet, X: Any, y: Any) -> None:
-        """Train the net and make a member of each snapshot."""
-        callbacks = [
-            ("sklr_schedule", self._schedule(net)),
-            ("sklr_plan", _Planned(self._check_count)),
-            (SNAPSHOTS, Snapshots(verbose=self.verbose)),
-        ]
-        replace_schedule(net, callbacks)
-
-        # None draws one seed from numpy's global state.
+    def _fit_members(self, X: Any, y: Any, rehearsal: Rehearsal, sample_weight: Any) -> None:
+        """Train, and make a member of each snapshot."""
+        net = clone(self.estimator).set_params(warm_start=False, **rehearsal.params)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        # None draws one seed from numpy's global state; it is the first run's own.
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        with seeded(seed):
-            with self._in_terms_of_snapshots():
-                net.fit(X, y)
-            fitted = dict(net.callbacks_)
-            states = self._kept(net, fitted[SNAPSHOTS].snapshots_, fitted["sklr_plan"].count_)
-            replace_schedule(net, [])
-            self.estimators_ = [_member(net, state) for state in states]
-        names = [f"snapshot_{i + 1}" for i in range(len(states))]
+        folder = self._folder(X, y, sample_weight, seed)
+        if folder is not None:
+            seed = seed_of(folder, seed)
+        seeds = [seed, *map(int, np.random.SeedSequence(seed).generate_state(self.n_runs)[1:])]
+        folders = [folder and folder / f"run_{run + 1}" for run in range(self.n_runs)]
+        with self._in_terms_of_snapshots(), Parallel(n_jobs=self.n_jobs) as parallel:
+            trainings = Tasks(self, context, parallel).run(
+                "runs",
+                train,
+                [
+                    (net, self._schedule(net), self._check_count, X, y, seed, sample_weight, folder)
+                    for seed, folder in zip(seeds, folders, strict=True)
+                ],
+                verbose=self.verbose,
+                n_epochs=net.max_epochs,
+            )
+        kept = [self._kept(training) for training in trainings]
+        replace_schedule(net, [])
+        self.estimators_ = [make_member(net, state) for states in kept for state in states]
+        self._members_of_runs = [len(states) for states in kept]
+        self.histories_ = [training.history for training in trainings]
+        self.history_ = self.histories_[0]
+        self.snapshot_steps_ = trainings[0].steps
+        if isinstance(self.weights, str):
+            self._check_same_split(trainings)
+        held_out = held_out_data(trainings[0].held_out, X, y)
+        self._know_members(held_out)
+        names = self._names()
+        if self.combine == "parameters":
+            train_rows = rows_trained_on(trainings[0].held_out, X)
+            self._average_parameters(net, kept[0], X, y, train_rows, held_out)
+            names = ["average"]
         self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
-        self.history_ = net.history
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
 
-    def _nets(self) -> tuple[NeuralNet, NeuralNet]:
-        """Give a clone of the net to train, and one that is initialized and stays untrained.
+    def _folder(self, X: Any, y: Any, sample_weight: Any, seed: int) -> Path | None:
+        """Give the folder of this fit's checkpoints: one for each estimator, data and seed."""
+        if self.checkpoint_dir is None:
+            return None
+        own = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name in ("estimator", "n_snapshots", "schedule")
+        }
+        # Without a seed given, the one of the fit that was interrupted is taken up.
+        given = None if self.random_state is None else seed
+        return Path(self.checkpoint_dir) / fingerprint(own, X, y, sample_weight, given)
 
-        They fetch data by whole batches and cast it to the dtype of the net's weights, unless the
-        net has a data set or a collate function of its own.
-        """
-        net = clone(self.estimator).set_params(warm_start=False)
-        collates = any(hasattr(net, f"iterator_{part}__collate_fn") for part in ("train", "valid"))
-        fetches_batches = net.dataset is skorch.dataset.Dataset and not collates
-        if fetches_batches:
-            net.set_params(dataset=ArrayDataset)
-        with seeded(0):
-            untrained = clone(net)
-            make_silent(untrained, [])
-            untrained.initialize()
-        floats = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
-        if fetches_batches and floats:
-            # Not by set_params, which asks for a part of an initialized net to make anew.
-            net.dataset__dtype = untrained.dataset__dtype = floats[0]
-        return net, untrained
+    def _names(self) -> list[str]:
+        """Give the members' names."""
+        if self.n_runs == 1:
+            return [f"snapshot_{i + 1}" for i in range(self._members_of_runs[0])]
+        return [
+            f"run_{run + 1}_snapshot_{i + 1}"
+            for run, count in enumerate(self._members_of_runs)
+            for i in range(count)
+        ]
+
+    def _check_same_split(self, trainings: list[Training]) -> None:
+        """Refuse to learn weights on samples that another run was trained on."""
+        first = trainings[0].held_out
+        if not all(np.array_equal(first, training.held_out) for training in trainings[1:]):
+            requirement = (
+                "not be 'greedy' where runs hold out different samples: give the net's train_split "
+                "a random_state"
+            )
+            raise ParameterValueError(self, "weights", requirement, self.weights)
+
+    def _know_members(self, held_out: tuple[Any, Any] | None) -> None:
+        """Learn weights, and how good and how different the members are, from held-out data."""
+        self.diversity_, self.member_scores_ = None, None
+        n_members = len(self.estimators_)
+        weights = np.ones(n_members)
+        if held_out is not None:
+            X, y = held_out
+            parts = member_outputs(self.estimators_, X, self._finish)
+            outputs = np.concatenate(list(parts), axis=1)
+            y = np.asarray(y).reshape(len(y))
+            self.diversity_ = diversity(outputs, labels=is_classifier(self))
+            self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
+            if isinstance(self.weights, str):
+                weights = greedy_weights(outputs, lambda mean: self._loss_of(mean, y))
+        if self.weights is not None and not isinstance(self.weights, str):
+            weights = np.asarray(self.weights, dtype=float)
+        self.weights_ = weights / weights.sum()
+
+    def _score_of(self, output: Array, y: Array) -> float:
+        """Give the score of an output in the form that it is averaged in."""
+        raise NotImplementedError
+
+    def _loss_of(self, output: Array, y: Array) -> float:
+        """Give its loss."""
+        raise NotImplementedError
+
+    def _average_parameters(
+        self,
+        net: NeuralNet,
+        states: list[StateDict],
+        X: Any,
+        y: Any,
+        train_rows: Any,
+        held_out: tuple[Any, Any] | None,
+    ) -> None:
+        """Put one net of averaged weights in the place of the members."""
+        average = make_member(net, averaged_state(states, self.weights_))
+        dataset = average.get_dataset(X, y)
+        if train_rows is not None:
+            dataset = Subset(dataset, train_rows)
+        reestimate_batch_norm(average, average.get_iterator(dataset, training=False))
+        judged = dataset if held_out is None else average.get_dataset(*held_out)
+        losses = [mean_loss(member, judged) for member in self.estimators_]
+        loss = mean_loss(average, judged)
+        self.loss_barrier_ = loss - float(np.average(losses, weights=self.weights_))
+        if self.loss_barrier_ > 0:
+            data = "training" if held_out is None else "held-out"
+            warnings.warn(
+                f"The averaged weights have a {data} loss of {loss:.3g}, where the snapshots have "
+                f"{np.average(losses, weights=self.weights_):.3g} in the mean: they lie in "
+                "different basins. Use combine='predictions', or shorter cycles at a lower rate.",
+                stacklevel=5,
+            )
+        self.estimators_ = [average]
+        self._members_of_runs = [1]
+        self.weights_ = np.ones(1)
 
     @contextmanager
     def _in_terms_of_snapshots(self) -> Iterator[None]:
@@ -140,6 +234,22 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             raise ParameterTypeError(self, "estimator", requirement, net)
         if not isinstance(self.verbose, bool):
             check_integer(self, "verbose", self.verbose, at_least=0)
+        check_integer(self, "n_runs", self.n_runs, at_least=1)
+        check_option(self, "combine", self.combine, COMBINE)
+        if self.combine == "parameters" and self.n_runs > 1:
+            requirement = "be 1 with combine='parameters': runs end in different basins"
+            raise ParameterValueError(self, "n_runs", requirement, self.n_runs)
+        if isinstance(self.weights, str):
+            check_option(self, "weights", self.weights, ("greedy",))
+            if not net.train_split:
+                requirement = (
+                    "not be 'greedy' where the net holds nothing out to learn them on: give it a "
+                    "train_split"
+                )
+                raise ParameterValueError(self, "weights", requirement, self.weights)
+        if not (self.checkpoint_dir is None or isinstance(self.checkpoint_dir, str | PathLike)):
+            requirement = "be a path or None"
+            raise ParameterTypeError(self, "checkpoint_dir", requirement, self.checkpoint_dir)
         for name in ("n_snapshots", "n_members"):
             if getattr(self, name) is not None:
                 check_integer(self, name, getattr(self, name), at_least=1)
@@ -155,6 +265,7 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         if own is None:
             return SnapshotCosine(n_cycles=self.n_snapshots or DEFAULT_SNAPSHOTS)
         name, schedule = own
+        schedule = clone(schedule, safe=False)
         schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
         return schedule
 
@@ -169,8 +280,8 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         n_members = count
         if self.n_members is not None:
             n_members = check_integer(self, "n_members", self.n_members, at_least=1, at_most=count)
-        if self.weights is not None:
-            self._check_weights(n_members)
+        if self.weights is not None and not isinstance(self.weights, str):
+            self._check_weights(n_members * self.n_runs)
 
     def _check_weights(self, n_members: int) -> None:
         requirement = f"be a sequence of {n_members} numbers, one a member, or None"
@@ -184,72 +295,105 @@ class BaseSnapshotEnsemble(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             requirement = "be finite, at least 0 and not all 0"
             raise ParameterValueError(self, "weights", requirement, self.weights)
 
-    def _kept(self, net: NeuralNet, states: list[StateDict], planned: int) -> list[StateDict]:
+    def _kept(self, training: Training) -> list[StateDict]:
         """Give the snapshots that become members: the last ones, all of them finite."""
-        if len(states) < planned:
+        states, planned = training.states, training.planned
+        if training.interrupted:
             # skorch swallows the user's Ctrl-C.
-            if was_interrupted(net):
-                raise KeyboardInterrupt
-            stopped = (
+            raise KeyboardInterrupt
+        finite = [all(bool(torch.isfinite(v).all()) for v in state.values()) for state in states]
+        good = finite.index(False) if False in finite else len(states)
+        if good < len(states):
+            ended = (
+                f"The training diverged: from snapshot {good + 1} of {planned} on the weights are "
+                "not finite. Lower the learning rate, for instance by LRRangeSearch"
+            )
+            if good == 0 or self._has_given_weights():
+                raise FloatingPointError(f"{ended}.")
+            warnings.warn(f"{ended}; the ensemble has the {good} before.", stacklevel=5)
+        elif len(states) < planned:
+            ended = (
                 f"The training was stopped after {len(states)} of {planned} snapshots"
-                f" (epoch {len(net.history)})"
+                f" (epoch {len(training.history)})"
             )
             if not states:
-                raise RuntimeError(f"{stopped}: there is nothing to make members of.")
-            if self.weights is not None and len(states) < len(self.weights):
-                raise RuntimeError(f"{stopped}, fewer than there are weights.")
-            warnings.warn(f"{stopped}; the ensemble is that much smaller.", stacklevel=4)
-        finite = [all(bool(torch.isfinite(v).all()) for v in state.values()) for state in states]
-        if not all(finite):
-            first = finite.index(False) + 1
-            raise FloatingPointError(
-                f"The training diverged: from snapshot {first} of {len(states)} on the weights "
-                "are not finite. Lower the learning rate, for instance by LRRangeSearch."
-            )
-        return states if self.n_members is None else states[-self.n_members :]
+                raise RuntimeError(f"{ended}: there is nothing to make members of.")
+            if self._has_given_weights():
+                raise RuntimeError(f"{ended}, fewer than there are weights.")
+            warnings.warn(f"{ended}; the ensemble is that much smaller.", stacklevel=5)
+        return states[:good] if self.n_members is None else states[:good][-self.n_members :]
+
+    def _finish(self, output: Array) -> Array:
+        """Give a member's output in the form that it is averaged in."""
+        raise NotImplementedError
+
+    def _slices(self, X: Any) -> Iterator[Array]:
+        """Yield the members' outputs, shape (n_members, n_rows, ...), slice after slice."""
+        check_is_fitted(self)
+        yield from member_outputs(self.estimators_, self._checked(X), self._finish)
 
     def _outputs(self, X: Any) -> Array:
         """Give each member's output, shape (n_members, n_samples, ...)."""
-        raise NotImplementedError
-
-    def _staged_average(self, X: Any) -> Iterator[Array]:
-        """Yield the weighted mean of the last 1, 2, ... members' outputs."""
-        outputs = self._outputs(X)
-        weights = np.ones(len(outputs)) if self.weights is None else np.asarray(self.weights, float)
-        for count in range(1, len(outputs) + 1):
-            last = weights[-count:]
-            if last.any():
-                yield np.average(outputs[-count:], axis=0, weights=last)
-            else:
-                yield outputs[-count:].mean(axis=0)
+        return np.concatenate(list(self._slices(X)), axis=1)
 
     def _average(self, X: Any) -> Array:
-        return np.average(self._outputs(X), axis=0, weights=self.weights)
+        """Give the weighted mean of the members' outputs, without keeping them."""
+        weights = self._weights_of_members()
+        return np.concatenate([np.average(o, axis=0, weights=weights) for o in self._slices(X)])
+
+    def _has_given_weights(self) -> bool:
+        return self.weights is not None and not isinstance(self.weights, str)
+
+    def _weights_of_members(self) -> Array | None:
+        """Give the weights: what was learned, or the parameter as it is now."""
+        if self.combine == "parameters" or self.weights is None:
+            return None
+        if isinstance(self.weights, str):
+            return np.asarray(self.weights_)
+        return np.asarray(self.weights, dtype=float)
+
+    def _staged_average(self, X: Any) -> Iterator[Array]:
+        """Yield the weighted mean of the outputs of each run's last 1, 2, ... members."""
+        outputs, weights = self._outputs(X), self._weights_of_members()
+        weights = np.ones(len(outputs)) if weights is None else weights
+        # Each member's place in its run, counted from the end.
+        places = np.concatenate([np.arange(n, 0, -1) for n in self._members_of_runs])
+        for count in range(1, places.max() + 1):
+            last = places <= count
+            chosen = weights[last] if weights[last].any() else None
+            yield np.average(outputs[last], axis=0, weights=chosen)
+
+    def to_module(self) -> EnsembleModule:
+        """Give the whole ensemble as one torch module, for prediction.
+
+        Returns
+        -------
+        EnsembleModule
+            Gives the weighted mean of the members' probabilities (of a regressor: values), of
+            all outputs that the net has. It shares the members' weights.
+        """
+        return ensemble_module(self)
+
+    def _checked_data(self, X: Any, y: Any) -> Any:
+        """Give validated X, which y belongs to."""
+        X = check_inputs(self, X, reset=True)
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        if not is_for_nets(X):
+            check_consistent_length(X, y)
+        return X
+
+    def _checked(self, X: Any) -> Any:
+        return check_inputs(self, X, reset=False)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimators_")
-
-
-def checked(ensemble: Any, X: Any, *, reset: bool) -> Any:
-    """Validate arrays and frames; dtypes other than float64, which the data set casts, stay."""
-    if isinstance(X, torch.Tensor | dict | torch.utils.data.Dataset):
-        return X
-    return validate_data(ensemble, X, reset=reset, dtype="numeric", allow_nd=True)
-
-
-def output_of(untrained: NeuralNet, X: Any) -> Array | None:
-    """Give what a net predicts for two samples, where X has rows."""
-    if not isinstance(X, np.ndarray | torch.Tensor):
-        return None
-    # A DataLoader draws a seed from torch's generator, whatever it loads.
-    with seeded(0):
-        return np.asarray(untrained.predict_proba(X[:2]))
-
-
-def _member(net: NeuralNet, state: dict[str, torch.Tensor]) -> NeuralNet:
-    """Give a fitted net with the weights of a snapshot, ready to predict."""
-    member = clone(net).initialize()
-    member.module_.load_state_dict(state)
-    if hasattr(net, "classes_inferred_"):
-        member.classes_inferred_ = net.classes_inferred_
-    return member

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.callback import with_callbacks
+from sklearn.ensemble import VotingClassifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
-from skorch import NeuralNet, NeuralNetBinaryClassifier
 
-from sklr._targets import encode_labels, matching_columns
-from sklr._validation import ParameterValueError, check_flag, check_option
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
+from sklr._rehearsal import rehearse
+from sklr._targets import chosen_labels, encode_labels, matching_columns
+from sklr._validation import check_flag, check_option
+from sklr.ensemble._base import Array, BaseSnapshotEnsemble
+from sklr.ensemble._disagreement import Uncertainty, entropy_parts
+from sklr.ensemble._export import voting_classifier
+from sklr.ensemble._greedy import log_loss
 
 VOTING = ("soft", "hard")
 
@@ -39,11 +44,26 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         Keep the last so many snapshots; None keeps all.
     voting : {'soft', 'hard'}, default='soft'
         Average the probabilities, or count the votes.
-    weights : array-like of shape (n_members,), default=None
-        Weights of the members; None weighs all alike.
+    weights : array-like of shape (n_members,) or 'greedy', default=None
+        Weights of the members; None weighs all alike. 'greedy' learns them by ensemble selection
+        (Caruana et al. 2004) on the data that the net's own `train_split` holds out.
+    combine : {'predictions', 'parameters'}, default='predictions'
+        Average what the members say, or their weights (stochastic weight averaging) into one net,
+        whose BatchNorm statistics are estimated anew; a warning tells where that is worse than
+        the members are in the mean.
+    n_runs : int, default=1
+        Independent trainings, each from a seed of its own; their snapshots are members together.
+    n_jobs : int, default=None
+        Trainings at once, as in joblib.
     flatten_transform : bool, default=True
         Shape of `transform` with soft voting: (n_samples, n_members * n_classes), else
         (n_members, n_samples, n_classes).
+    checkpoint_dir : path, default=None
+        Where to write, at the end of each epoch, what the training needs to go on. A fit of the
+        same estimator, data and `random_state` that was interrupted goes on from there, and ends
+        bit for bit as if it had not been; with ``random_state=None`` it takes up the seed.
+        Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
+        own are refused.
     random_state : int, RandomState instance or None, default=None
         Seeds the training; None draws one seed from numpy's global state.
     verbose : int, default=0
@@ -61,8 +81,23 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         The labels.
     n_features_in_ : int
         Number of features seen in fit.
+    weights_ : ndarray of shape (n_members,)
+        The members' weights, which sum to 1.
+    member_scores_ : ndarray of shape (n_members,) or None
+        Each member's accuracy on the data that the net's own `train_split` holds out; None where it
+        holds out none.
+    diversity_ : Bunch or None
+        `correlation` and `disagreement` of pairs of members on the same data, each of shape
+        (n_members, n_members).
+    snapshot_steps_ : list of int
+        The counts of completed steps after which the snapshots of the (first) run were taken.
+    loss_barrier_ : float
+        With ``combine='parameters'``: how much the loss of the averaged weights is above that of
+        the members, in the mean, on held-out data if there is some, else on the training data.
     history_ : History
-        skorch's history of the training.
+        skorch's history of the (first) training.
+    histories_ : list of History
+        Of each run.
 
     Raises
     ------
@@ -100,7 +135,11 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         n_members: int | None = None,
         voting: str = "soft",
         weights: Any = None,
+        combine: str = "predictions",
+        n_runs: int = 1,
+        n_jobs: int | None = None,
         flatten_transform: bool = True,
+        checkpoint_dir: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -110,11 +149,16 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         self.n_members = n_members
         self.voting = voting
         self.weights = weights
+        self.combine = combine
+        self.n_runs = n_runs
+        self.n_jobs = n_jobs
         self.flatten_transform = flatten_transform
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> SnapshotEnsemble:
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SnapshotEnsemble:
         """Train the net once and keep its snapshots; a refit replaces the members.
 
         Parameters
@@ -123,6 +167,8 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
             Samples.
         y : array-like of shape (n_samples,)
             Labels of any kind.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
 
         Returns
         -------
@@ -140,27 +186,25 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         self._check_params(regressor=False, other="SnapshotEnsembleRegressor")
         check_option(self, "voting", self.voting, VOTING)
         check_flag(self, "flatten_transform", self.flatten_transform)
-        X = checked(self, X, reset=True)
+        X = self._checked_data(X, y)
         self.le_, encoded = encode_labels(self.estimator, y)
         self.classes_ = self.le_.classes_
-        net, untrained = self._nets()
-        self._check_outputs(output_of(untrained, X))
-        self._fit_members(net, X, encoded)
+        rehearsal = rehearse(self.estimator, X, encoded)
+        rehearsal.check_outputs(self, len(self.classes_))
+        self._fit_members(X, encoded, rehearsal, sample_weight)
+        for member in self.estimators_:
+            member.classes_inferred_ = np.arange(len(self.classes_))
         return self
 
-    def _check_outputs(self, output: Array | None) -> None:
-        """Refuse a net with fewer outputs than classes before it is trained."""
-        if output is not None and output.shape[-1] < len(self.classes_):
-            requirement = f"have an output for each of the {len(self.classes_)} classes"
-            raise ParameterValueError(self, "estimator", requirement, output.shape[-1])
+    def _finish(self, output: Array) -> Array:
+        return matching_columns(output, len(self.classes_))
 
-    def _outputs(self, X: Any) -> Array:
-        check_is_fitted(self)
-        X = checked(self, X, reset=False)
-        return np.stack([self._proba(member, X) for member in self.estimators_])
+    def _score_of(self, output: Array, y: Array) -> float:
+        codes = np.arange(len(self.classes_))
+        return float(np.mean(chosen_labels(self.estimators_[0], output, codes) == y))
 
-    def _proba(self, member: NeuralNet, X: Any) -> Array:
-        return matching_columns(np.asarray(member.predict_proba(X)), len(self.classes_))
+    def _loss_of(self, output: Array, y: Array) -> float:
+        return log_loss(output, y)
 
     def predict(self, X: Any) -> Array:
         """Give the label that most votes, or the highest mean probability, speak for.
@@ -180,16 +224,17 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
 
     def _choices(self, X: Any) -> Array:
         """Give the encoded label that each member predicts, shape (n_members, n_samples)."""
-        if isinstance(self.estimator, NeuralNetBinaryClassifier):  # it has a threshold of its own
-            check_is_fitted(self)
-            X = checked(self, X, reset=False)
-            return np.stack([member.predict(X).astype(int) for member in self.estimators_])
-        return np.asarray(self._outputs(X).argmax(axis=2))
+        check_is_fitted(self)
+        net, codes = self.estimators_[0], np.arange(len(self.classes_))
+        return np.concatenate(
+            [[chosen_labels(net, o, codes) for o in outputs] for outputs in self._slices(X)], axis=1
+        )
 
     def _votes(self, X: Any) -> Array:
         """Give the weight of the votes for each class, shape (n_samples, n_classes)."""
         chosen = self._choices(X)
-        weights = np.ones(len(chosen)) if self.weights is None else np.asarray(self.weights)
+        weights = self._weights_of_members()
+        weights = np.ones(len(chosen)) if weights is None else weights
         return np.tensordot(weights, np.eye(len(self.classes_))[chosen], axes=1)
 
     @available_if(lambda self: _is_soft(self))
@@ -238,6 +283,23 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         for proba in self._staged_average(X):
             yield self.classes_[proba.argmax(axis=1)]
 
+    def predict_uncertainty(self, X: Any) -> Uncertainty:
+        """Split what is not known of samples into what the data and what the members leave open.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        Uncertainty
+            `total`, `data` and `model`, each of shape (n_samples,), in nats: the entropy of the
+            mean probabilities, the mean of the members' entropies, and their difference, which is
+            high where the members disagree.
+        """
+        return entropy_parts(self._outputs(X), self._weights_of_members())
+
     def transform(self, X: Any) -> Array:
         """Give what each member says of each sample.
 
@@ -257,6 +319,16 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
             return np.asarray(self._choices(X).T)
         outputs = self._outputs(X)
         return np.hstack(list(outputs)) if self.flatten_transform else outputs
+
+    def to_voting(self) -> VotingClassifier:
+        """Give scikit-learn's own ensemble of the members.
+
+        Returns
+        -------
+        VotingClassifier
+            Fitted; it gives the same answers.
+        """
+        return voting_classifier(self)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Give the names of the columns of `transform`.

@@ -7,11 +7,18 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.callback import with_callbacks
+from sklearn.ensemble import VotingRegressor
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
+from sklr._rehearsal import rehearse
 from sklr._targets import flat_targets
 from sklr._validation import ParameterValueError
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble, checked, output_of
+from sklr.ensemble._base import Array, BaseSnapshotEnsemble
+from sklr.ensemble._disagreement import Uncertainty, spread
+from sklr.ensemble._export import voting_regressor
+from sklr.ensemble._greedy import squared_error
 
 
 class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
@@ -31,8 +38,23 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         if it has one, else `SnapshotCosine`.
     n_members : int, default=None
         Keep the last so many snapshots; None keeps all.
-    weights : array-like of shape (n_members,), default=None
-        Weights of the members; None weighs all alike.
+    weights : array-like of shape (n_members,) or 'greedy', default=None
+        Weights of the members; None weighs all alike. 'greedy' learns them by ensemble selection
+        (Caruana et al. 2004) on the data that the net's own `train_split` holds out.
+    combine : {'predictions', 'parameters'}, default='predictions'
+        Average what the members say, or their weights (stochastic weight averaging) into one net,
+        whose BatchNorm statistics are estimated anew; a warning tells where that is worse than
+        the members are in the mean.
+    n_runs : int, default=1
+        Independent trainings, each from a seed of its own; their snapshots are members together.
+    n_jobs : int, default=None
+        Trainings at once, as in joblib.
+    checkpoint_dir : path, default=None
+        Where to write, at the end of each epoch, what the training needs to go on. A fit of the
+        same estimator, data and `random_state` that was interrupted goes on from there, and ends
+        bit for bit as if it had not been; with ``random_state=None`` it takes up the seed.
+        Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
+        own are refused.
     random_state : int, RandomState instance or None, default=None
         Seeds the training; None draws one seed from numpy's global state.
     verbose : int, default=0
@@ -46,8 +68,23 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         The members as snapshot_1, snapshot_2, ...
     n_features_in_ : int
         Number of features seen in fit.
+    weights_ : ndarray of shape (n_members,)
+        The members' weights, which sum to 1.
+    member_scores_ : ndarray of shape (n_members,) or None
+        Each member's R² on the data that the net's own `train_split` holds out; None where it
+        holds out none.
+    diversity_ : Bunch or None
+        `correlation` and `disagreement` of pairs of members on the same data, each of shape
+        (n_members, n_members).
+    snapshot_steps_ : list of int
+        The counts of completed steps after which the snapshots of the (first) run were taken.
+    loss_barrier_ : float
+        With ``combine='parameters'``: how much the loss of the averaged weights is above that of
+        the members, in the mean, on held-out data if there is some, else on the training data.
     history_ : History
-        skorch's history of the training.
+        skorch's history of the (first) training.
+    histories_ : list of History
+        Of each run.
 
     Raises
     ------
@@ -81,6 +118,10 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         schedule: Any = None,
         n_members: int | None = None,
         weights: Any = None,
+        combine: str = "predictions",
+        n_runs: int = 1,
+        n_jobs: int | None = None,
+        checkpoint_dir: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -89,10 +130,15 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         self.schedule = schedule
         self.n_members = n_members
         self.weights = weights
+        self.combine = combine
+        self.n_runs = n_runs
+        self.n_jobs = n_jobs
+        self.checkpoint_dir = checkpoint_dir
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any) -> SnapshotEnsembleRegressor:
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SnapshotEnsembleRegressor:
         """Train the net once and keep its snapshots; a refit replaces the members.
 
         Parameters
@@ -101,6 +147,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
             Samples.
         y : array-like of shape (n_samples,)
             Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
 
         Returns
         -------
@@ -114,27 +162,26 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
             If the training diverged.
         """
         self._check_params(regressor=True, other="SnapshotEnsemble")
-        X = checked(self, X, reset=True)
+        X = self._checked_data(X, y)
         y = flat_targets(y)
-        net, untrained = self._nets()
-        # The shape that the loss compares with the net's output row by row.
-        flat = self._is_flat(output_of(untrained, X))
-        self._fit_members(net, X, y if flat else y.reshape(-1, 1))
+        rehearsal = rehearse(self.estimator, X, y)
+        shape = rehearsal.output_shape
+        if shape is not None and shape[1:] not in ((), (1,)):
+            requirement = "have one output, of shape (n,) or (n, 1)"
+            raise ParameterValueError(self, "estimator", requirement, shape)
+        # A net that feeds itself is given the shape that its loss compares with its output.
+        column = not rehearsal.params and (shape is None or len(shape) > 1)
+        self._fit_members(X, y.reshape(-1, 1) if column else y, rehearsal, sample_weight)
         return self
 
-    def _is_flat(self, output: Array | None) -> bool:
-        """Tell whether the net's output is of shape (n,) and not (n, 1); refuse any other."""
-        if output is None:
-            return False
-        if output.ndim > 1 and output.shape[1:] != (1,):
-            requirement = "have one output, of shape (n,) or (n, 1)"
-            raise ParameterValueError(self, "estimator", requirement, output.shape)
-        return output.ndim == 1
+    def _finish(self, output: Array) -> Array:
+        return output.reshape(len(output))
 
-    def _outputs(self, X: Any) -> Array:
-        check_is_fitted(self)
-        X = checked(self, X, reset=False)
-        return np.stack([np.asarray(member.predict(X)).ravel() for member in self.estimators_])
+    def _score_of(self, output: Array, y: Array) -> float:
+        return float(r2_score(y, output))
+
+    def _loss_of(self, output: Array, y: Array) -> float:
+        return squared_error(output, y)
 
     def predict(self, X: Any) -> Array:
         """Give the mean of the members' predictions.
@@ -164,6 +211,22 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         """
         yield from self._staged_average(X)
 
+    def predict_uncertainty(self, X: Any) -> Uncertainty:
+        """Give how much the members differ on each sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+            Samples.
+
+        Returns
+        -------
+        Uncertainty
+            `model`, of shape (n_samples,): the standard deviation among the members; `total` is
+            the same, and `data`, which members of this kind do not tell, NaN.
+        """
+        return spread(self._outputs(X), self._weights_of_members())
+
     def transform(self, X: Any) -> Array:
         """Give each member's prediction for each sample.
 
@@ -177,6 +240,16 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         ndarray of shape (n_samples, n_members)
         """
         return self._outputs(X).T
+
+    def to_voting(self) -> VotingRegressor:
+        """Give scikit-learn's own ensemble of the members.
+
+        Returns
+        -------
+        VotingRegressor
+            Fitted; it gives the same answers.
+        """
+        return voting_regressor(self)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
         """Give the names of the columns of `transform`.

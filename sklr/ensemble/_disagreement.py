@@ -1,0 +1,94 @@
+"""How members differ: pairs of them, and all of them on each sample."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils import Bunch
+
+Array = npt.NDArray[Any]
+
+
+class Uncertainty(NamedTuple):
+    """Parts of what members do not know of samples.
+
+    Attributes
+    ----------
+    total, data, model : ndarray of shape (n_samples,)
+        Of classifiers, in nats: the entropy of the mean, the mean of the members' entropies (what
+        the data leave open), and the rest (what the members disagree on). Of regressors: `model`
+        is the standard deviation among the members, `total` the same, `data` is NaN.
+    """
+
+    total: Array
+    data: Array
+    model: Array
+
+
+def diversity(outputs: Array, *, labels: bool) -> Bunch:
+    """Give how pairs of members differ.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n_members, n_samples, ...)
+        Probabilities, or values.
+    labels : bool
+        Whether they are probabilities of labels.
+
+    Returns
+    -------
+    Bunch
+        `correlation`, of shape (n_members, n_members): of all outputs (Huang et al. 2017, section
+        4.4). `disagreement`, of that shape: the part of the samples for which a pair predicts
+        different labels; of regressors the root mean squared difference.
+    """
+    flat = outputs.reshape(len(outputs), -1).astype(float)
+    deviations = flat - flat.mean(axis=1, keepdims=True)
+    lengths = np.sqrt((deviations**2).sum(axis=1))
+    products = np.outer(lengths, lengths)
+    # A member that says the same of everything is correlated with none.
+    correlation = np.divide(
+        deviations @ deviations.T, products, out=np.zeros_like(products), where=products > 0
+    )
+    if labels:
+        chosen = outputs.argmax(axis=2)
+        differences = (chosen[:, None] != chosen[None]).mean(axis=2)
+    else:
+        differences = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(axis=2))
+    return Bunch(correlation=np.clip(correlation, -1, 1), disagreement=differences)
+
+
+def entropy_parts(outputs: Array, weights: Array | None) -> Uncertainty:
+    """Split the entropy of the weighted mean of probabilities.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n_members, n_samples, n_classes)
+        Probabilities.
+    weights : ndarray of shape (n_members,) or None
+        The members' weights.
+
+    References
+    ----------
+    Depeweg, Hernandez-Lobato, Doshi-Velez, Udluft: Decomposition of uncertainty in Bayesian deep
+    learning for efficient and risk-sensitive learning. ICML 2018.
+    """
+    total = _entropy(np.average(outputs.astype(float), axis=0, weights=weights))
+    data = np.average(_entropy(outputs.astype(float)), axis=0, weights=weights)
+    # Rounding may leave a little less than nothing.
+    return Uncertainty(total, data, np.maximum(total - data, 0.0))
+
+
+def spread(outputs: Array, weights: Array | None) -> Uncertainty:
+    """Give the weighted standard deviation among members' values, shape (n_members, n_samples)."""
+    mean = np.average(outputs, axis=0, weights=weights)
+    model = np.sqrt(np.average((outputs - mean) ** 2, axis=0, weights=weights))
+    return Uncertainty(model, np.full_like(model, np.nan), model)
+
+
+def _entropy(proba: Array) -> Array:
+    logs = np.log(np.where(proba > 0, proba, 1.0))
+    entropy: Array = -(proba * logs).sum(axis=-1)
+    return entropy

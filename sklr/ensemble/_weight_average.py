@@ -1,0 +1,151 @@
+"""Averaging the weights of snapshots into one net."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.dataset import get_len, unpack_data
+from torch.nn.modules.batchnorm import _BatchNorm
+
+StateDict = dict[str, torch.Tensor]
+
+
+def averaged_state(states: Sequence[StateDict], weights: Any = None) -> StateDict:
+    """Give the weighted mean of weights; of what is no float, such as counters, the last.
+
+    Parameters
+    ----------
+    states : sequence of dict
+        State dicts of one module.
+    weights : array-like of shape (n_states,), default=None
+        Their weights; None weighs all alike.
+
+    References
+    ----------
+    Izmailov, Podoprikhin, Garipov, Vetrov, Wilson: Averaging weights leads to wider optima and
+    better generalization. UAI 2018.
+    """
+    parts = np.ones(len(states)) if weights is None else np.asarray(weights, dtype=float)
+    parts = parts / parts.sum()
+    average = {}
+    for name, last in states[-1].items():
+        if torch.is_floating_point(last):
+            terms = [state[name].double() * part for state, part in zip(states, parts, strict=True)]
+            average[name] = torch.stack(terms).sum(dim=0).to(last.dtype)
+        else:
+            average[name] = last.clone()
+    return average
+
+
+def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
+    """Set the running statistics of a net's BatchNorm layers to those of all samples.
+
+    One pass with layers that normalize by each batch's own statistics, as in training. Every
+    sample counts alike, whatever the size of its batch: torch's cumulative average and
+    `torch.optim.swa_utils.update_bn` weigh a short last batch as much as the others. A batch of
+    one sample that has no variance is left out; where all are, the statistics stay.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        A fitted net; left in the mode for prediction.
+    batches : iterable
+        Of its training data, as its DataLoader gives them.
+    """
+    layers = [
+        module
+        for module in net.module_.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    if not layers:
+        return
+    moments = {layer: _Moments() for layer in layers}
+    with _training_only(net, layers), _watched(moments), torch.no_grad():
+        for batch in batches:
+            inputs, _ = unpack_data(batch)
+            try:
+                net.infer(inputs)
+            except ValueError:
+                # A sample alone, of one value a channel: BatchNorm refuses it.
+                if get_len(inputs) > 1:
+                    raise
+    for layer, moment in moments.items():
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        if moment.count < 2:
+            continue
+        mean, variance = moment.result()
+        layer.running_mean.copy_(mean)
+        layer.running_var.copy_(variance)
+
+
+class _Moments:
+    """Mean and unbiased variance of each channel over all batches (Chan et al. 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean: Any = 0.0
+        self.squares: Any = 0.0
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Take in a batch, of shape (n, channels, ...)."""
+        channels = inputs.detach().double().transpose(0, 1).flatten(1)
+        count = channels.shape[1]
+        if count < 2:
+            return
+        mean = channels.mean(dim=1)
+        distance = mean - self.mean
+        total = self.count + count
+        self.squares = (
+            self.squares
+            + ((channels - mean[:, None]) ** 2).sum(dim=1)
+            + distance**2 * (self.count * count / total)
+        )
+        self.mean = self.mean + distance * (count / total)
+        self.count = total
+
+    def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.mean, self.squares / max(self.count - 1, 1)
+
+
+@contextmanager
+def _training_only(net: NeuralNet, layers: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Put some layers in the mode for training, and all others in that for prediction."""
+    net._set_training(False)
+    kept = [
+        (layer, layer.running_mean, layer.running_var, layer.num_batches_tracked)
+        for layer in layers
+    ]
+    for layer, mean, variance, count in kept:
+        # In training a layer moves its statistics: these are copies.
+        assert mean is not None
+        assert variance is not None
+        layer.running_mean, layer.running_var = mean.clone(), variance.clone()
+        layer.num_batches_tracked = None if count is None else count.clone()
+        layer.train()
+    try:
+        yield
+    finally:
+        for layer, mean, variance, count in kept:
+            layer.running_mean, layer.running_var = mean, variance
+            layer.num_batches_tracked = count
+            layer.eval()
+
+
+@contextmanager
+def _watched(moments: dict[Any, _Moments]) -> Iterator[None]:
+    """Take in what comes to each layer."""
+    handles = [
+        layer.register_forward_pre_hook(lambda _, inputs, moment=moment: moment.add(inputs[0]))
+        for layer, moment in moments.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,81 @@
+"""A weighted loss for a net that knows none: the weights come with the batches of inputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from skorch import NeuralNet
+from skorch.utils import to_tensor
+
+from sklr._validation import ParameterTypeError
+from sklr.data import INPUT, SAMPLE_WEIGHT, AdaptedDataset
+
+
+def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
+    """Let an uninitialized clone weigh the loss of each sample.
+
+    The weights are taken relative to their mean, so that a full batch has the weighted mean of its
+    losses for a loss.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The clone; its class becomes a subclass of its own.
+    sample_weight : ndarray of shape (n_samples,)
+        The weights, not all 0.
+
+    Raises
+    ------
+    TypeError
+        If the net has a data set of its own, whose batches cannot hold weights.
+    """
+    if net.dataset is not AdaptedDataset:
+        requirement = (
+            "be skorch's own, and no collate function be given, where samples are weighted: the "
+            "weights come with the batches"
+        )
+        raise ParameterTypeError(net, "dataset", requirement, net.dataset)
+    net.__class__ = _weighted(type(net))
+    weights = sample_weight / sample_weight.mean()
+    vars(net)["dataset__sample_weight"] = weights.astype(np.float32)
+
+
+def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
+    """Give a subclass that takes the weights out of its inputs and into its loss."""
+
+    class Weighted(cls):
+        def infer(self, x: Any, **fit_params: Any) -> Any:
+            return super().infer(_inputs(x), **fit_params)
+
+        def get_loss(
+            self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False
+        ) -> torch.Tensor:
+            if not (isinstance(X, dict) and SAMPLE_WEIGHT in X):
+                loss: torch.Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
+                return loss
+            losses = self._losses(y_pred, y_true, _inputs(X), training)
+            weights = to_tensor(X[SAMPLE_WEIGHT], device=losses.device).to(losses.dtype)
+            return (losses.flatten(1).mean(1) if losses.ndim > 1 else losses).mul(weights).mean()
+
+        def _losses(self, y_pred: Any, y_true: Any, X: Any, training: bool) -> torch.Tensor:
+            """Give the loss of each sample."""
+            criterion = self.criterion_
+            if not hasattr(criterion, "reduction"):
+                requirement = "have a 'reduction', as torch's losses do, where samples are weighted"
+                raise ParameterTypeError(self, "criterion", requirement, criterion)
+            reduction, criterion.reduction = criterion.reduction, "none"
+            try:
+                losses: torch.Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
+            finally:
+                criterion.reduction = reduction
+            return losses
+
+    Weighted.__name__, Weighted.__qualname__ = cls.__name__, cls.__qualname__
+    return Weighted
+
+
+def _inputs(X: Any) -> Any:
+    return X[INPUT] if isinstance(X, dict) and INPUT in X else X

@@ -1,0 +1,112 @@
+"""An ensemble as scikit-learn's own, and as one torch module, says the same."""
+
+import io
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import scale
+from skorch import NeuralNetBinaryClassifier
+
+from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
+
+WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
+
+
+class Single(MLP):
+    def forward(self, X):
+        return super().forward(X).squeeze(1)
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2, 0.5]], ids=["even", "weighted"])
+@pytest.mark.parametrize("how", ["soft", "hard"])
+def test_a_real_votingclassifier(how, weights):
+    # Two outputs more than there are labels.
+    net = make_classifier(module__n_outputs=12)
+    ensemble = SnapshotEnsemble(net, n_snapshots=3, voting=how, weights=weights, random_state=0)
+    ensemble.fit(X_DIGITS.astype(float), WORDS)
+    voting = ensemble.to_voting()
+    assert type(voting) is VotingClassifier
+    X = X_DIGITS.astype(float)
+    np.testing.assert_array_equal(voting.predict(X), ensemble.predict(X))
+    np.testing.assert_allclose(voting.transform(X), ensemble.transform(X), rtol=1e-4, atol=1e-7)
+    if how == "soft":
+        np.testing.assert_allclose(
+            voting.predict_proba(X), ensemble.predict_proba(X), rtol=1e-4, atol=1e-7
+        )
+    assert list(voting.named_estimators_) == list(ensemble.named_estimators_)
+    assert voting.score(X, WORDS) == ensemble.score(X, WORDS)
+    assert list(voting.classes_) == list(ensemble.classes_)
+    again = pickle.loads(pickle.dumps(voting))
+    np.testing.assert_array_equal(again.predict(X), voting.predict(X))
+    assert list(voting.get_feature_names_out()) == [
+        name.replace("snapshotensemble", "votingclassifier")
+        for name in ensemble.get_feature_names_out()
+    ]
+
+
+def test_a_real_votingregressor():
+    X, y = load_diabetes(return_X_y=True)
+    ensemble = SnapshotEnsembleRegressor(make_regressor(), n_snapshots=3, random_state=0)
+    ensemble.fit(scale(X), scale(y))
+    voting = ensemble.to_voting()
+    assert type(voting) is VotingRegressor
+    np.testing.assert_allclose(voting.predict(scale(X)), ensemble.predict(scale(X)), rtol=1e-4)
+    np.testing.assert_allclose(voting.transform(scale(X)), ensemble.transform(scale(X)), rtol=1e-4)
+
+
+def test_names_of_features_come_along():
+    frame = pd.DataFrame(X_DIGITS, columns=[f"pixel {i}" for i in range(64)])
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
+    voting = ensemble.fit(frame, WORDS).to_voting()
+    assert list(voting.feature_names_in_) == list(frame.columns)
+
+
+@pytest.mark.parametrize("weights", [None, [1, 0, 3]])
+def test_one_module_gives_the_probabilities(weights):
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=3, weights=weights, random_state=0)
+    ensemble.fit(X_DIGITS, WORDS)
+    module = ensemble.to_module()
+    proba = module(torch.from_numpy(X_DIGITS))
+    assert not proba.requires_grad
+    assert not module.training
+    np.testing.assert_allclose(proba.numpy(), ensemble.predict_proba(X_DIGITS), rtol=1e-4)
+    # Its weights can be stored and loaded as any module's.
+    stored = io.BytesIO()
+    torch.save(module.state_dict(), stored)
+    stored.seek(0)
+    other = SnapshotEnsemble(make_classifier(), n_snapshots=3, random_state=1)
+    fresh = other.fit(X_DIGITS, WORDS).to_module()
+    fresh.load_state_dict(torch.load(stored, weights_only=True))
+    torch.testing.assert_close(fresh(torch.from_numpy(X_DIGITS)), proba)
+
+
+def test_one_module_of_a_binary_net_and_of_a_regressor():
+    X, y = load_breast_cancer(return_X_y=True)
+    X = scale(X).astype(np.float32)
+    net = NeuralNetBinaryClassifier(
+        Single, module__n_inputs=30, module__n_outputs=1, train_split=None, verbose=0
+    )
+    ensemble = SnapshotEnsemble(net, n_snapshots=2, random_state=0).fit(X, y)
+    module = ensemble.to_module()
+    np.testing.assert_allclose(
+        module(torch.from_numpy(X)).numpy(), ensemble.predict_proba(X), rtol=1e-4, atol=1e-6
+    )
+    X, y = (scale(part).astype(np.float32) for part in load_diabetes(return_X_y=True))
+    regressor = SnapshotEnsembleRegressor(make_regressor(), n_snapshots=2, random_state=0)
+    module = regressor.fit(X, y).to_module()
+    np.testing.assert_allclose(
+        module(torch.from_numpy(X)).numpy().ravel(), regressor.predict(X), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_before_fit():
+    for method in ("to_voting", "to_module"):
+        with pytest.raises(NotFittedError):
+            getattr(SnapshotEnsemble(make_classifier()), method)()

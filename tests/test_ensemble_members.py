@@ -1,0 +1,329 @@
+"""Using members well and knowing them: greedy weights, averaged parameters, diversity."""
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
+from scipy.stats import entropy
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import log_loss as sklearns_log_loss
+from sklearn.preprocessing import scale
+from skorch.callbacks import Callback
+from skorch.dataset import Dataset, ValidSplit
+from skorch.helper import predefined_split
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, update_bn
+
+from sklr import SGDR, SnapshotEnsemble, SnapshotEnsembleRegressor
+from sklr.ensemble._disagreement import diversity, entropy_parts, spread
+from sklr.ensemble._greedy import greedy_weights, log_loss, squared_error
+from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
+
+WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
+
+
+def probabilities(seed, n_members=3, n_samples=20, n_classes=4):
+    rng = np.random.default_rng(seed)
+    proba = rng.dirichlet(np.ones(n_classes), (n_members, n_samples))
+    return proba, rng.integers(0, n_classes, n_samples)
+
+
+@given(seed=st.integers(0, 500), n_members=st.integers(1, 5))
+def test_greedy_weights_are_never_worse_than_the_best_member(seed, n_members):
+    proba, y = probabilities(seed, n_members)
+    found = greedy_weights(proba, lambda mean: log_loss(mean, y))
+    assert found.sum() == pytest.approx(1)
+    assert (found >= 0).all()
+    best = min(log_loss(member, y) for member in proba)
+    assert log_loss(np.average(proba, axis=0, weights=found), y) <= best + 1e-12
+
+
+def test_greedy_selection_is_that_of_a_plain_loop():
+    proba, y = probabilities(3, 4)
+    taken = []
+    while True:
+        losses = [log_loss(proba[[*taken, i]].mean(axis=0), y) for i in range(4)]
+        if taken and min(losses) >= log_loss(proba[taken].mean(axis=0), y):
+            break
+        taken.append(int(np.argmin(losses)))
+    expected = np.bincount(taken, minlength=4) / len(taken)
+    np.testing.assert_allclose(greedy_weights(proba, lambda mean: log_loss(mean, y)), expected)
+    assert np.count_nonzero(expected) > 1
+
+
+def test_greedy_weights_pass_over_what_is_not_finite_and_take_the_first_of_equals():
+    proba, y = probabilities(0)
+    proba[1] = math.nan
+    found = greedy_weights(proba, lambda mean: log_loss(mean, y))
+    assert found[1] == 0
+    same = np.stack([proba[0]] * 3)
+    np.testing.assert_array_equal(greedy_weights(same, lambda mean: log_loss(mean, y)), [1, 0, 0])
+    with pytest.raises(FloatingPointError, match="No member's output"):
+        greedy_weights(np.full((2, 3, 2), math.nan), lambda mean: 0.0)
+
+
+def test_losses_are_scikit_learns():
+    (proba, *_), y = probabilities(1, n_classes=3)
+    assert log_loss(proba, y) == pytest.approx(sklearns_log_loss(y, proba, labels=[0, 1, 2]))
+    assert squared_error(np.array([1.0, 2.0]), np.array([0.0, 4.0])) == 2.5
+
+
+def test_greedy_weights_come_from_the_nets_own_held_out_rows():
+    net = make_classifier(train_split=ValidSplit(5, stratified=True))
+    fitted = SnapshotEnsemble(net, n_snapshots=3, weights="greedy", random_state=0)
+    fitted.fit(X_DIGITS, WORDS)
+    _, valid = net.train_split(Dataset(X_DIGITS, Y_DIGITS), fitted.le_.transform(WORDS))
+    rows = valid.indices
+    outputs = np.stack([m.predict_proba(X_DIGITS[rows]) for m in fitted.estimators_])
+    codes = fitted.le_.transform(WORDS)[rows]
+    expected = greedy_weights(outputs, lambda mean: log_loss(mean, codes))
+    np.testing.assert_allclose(fitted.weights_, expected)
+    np.testing.assert_allclose(
+        fitted.predict_proba(X_DIGITS),
+        np.average(
+            [m.predict_proba(X_DIGITS) for m in fitted.estimators_], axis=0, weights=expected
+        ),
+        rtol=1e-5,
+    )
+    scores = [accuracy_score(codes, output.argmax(axis=1)) for output in outputs]
+    np.testing.assert_allclose(fitted.member_scores_, scores)
+    np.testing.assert_allclose(
+        fitted.diversity_.correlation, diversity(outputs, labels=True).correlation, atol=1e-5
+    )
+
+
+def test_a_given_validation_set_serves_too():
+    given_set = Dataset(X_DIGITS[:100], Y_DIGITS[:100])
+    net = make_classifier(train_split=predefined_split(given_set))
+    fitted = SnapshotEnsemble(net, n_snapshots=2, weights="greedy", random_state=0)
+    fitted.fit(X_DIGITS[100:], Y_DIGITS[100:])
+    members = [m.score(X_DIGITS[:100], Y_DIGITS[:100]) for m in fitted.estimators_]
+    np.testing.assert_allclose(fitted.member_scores_, members)
+
+
+def test_without_held_out_rows_nothing_is_known_and_greedy_is_refused():
+    fitted = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
+    fitted.fit(X_DIGITS, Y_DIGITS)
+    assert fitted.diversity_ is None
+    assert fitted.member_scores_ is None
+    np.testing.assert_array_equal(fitted.weights_, [0.5, 0.5])
+    with pytest.raises(ValueError, match=r"The 'weights' parameter .* give it a train_split"):
+        clone(fitted).set_params(weights="greedy").fit(X_DIGITS, Y_DIGITS)
+
+
+class RandomSplit(ValidSplit):
+    """Holds out other rows in each run."""
+
+    def __call__(self, dataset, y=None, groups=None):
+        order = np.random.permutation(len(dataset))  # noqa: NPY002
+        subset = torch.utils.data.Subset
+        return subset(dataset, order[100:].tolist()), subset(dataset, order[:100].tolist())
+
+
+def test_greedy_weights_of_runs_that_hold_out_different_rows_are_refused():
+    net = make_classifier(train_split=RandomSplit())
+    one = SnapshotEnsemble(net, n_snapshots=2, weights="greedy", random_state=0)
+    assert one.fit(X_DIGITS, Y_DIGITS).weights_.sum() == pytest.approx(1)
+    with pytest.raises(ValueError, match="runs hold out different samples"):
+        clone(one).set_params(n_runs=2).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_a_regressors_weights_scores_and_uncertainty():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = scale(X), scale(y)
+    net = make_regressor(train_split=ValidSplit(5))
+    fitted = SnapshotEnsembleRegressor(net, n_snapshots=3, weights="greedy", random_state=0)
+    fitted.fit(X, y)
+    _, valid = net.train_split(Dataset(X, y), y)
+    outputs = np.stack([m.predict(X[valid.indices]).ravel() for m in fitted.estimators_])
+    np.testing.assert_allclose(
+        fitted.member_scores_, [r2_score(y[valid.indices], o) for o in outputs], rtol=1e-5
+    )
+    loss = squared_error
+    expected = greedy_weights(outputs, lambda mean: loss(mean, y[valid.indices]))
+    np.testing.assert_allclose(fitted.weights_, expected)
+    parts = fitted.predict_uncertainty(X)
+    assert parts.model.shape == y.shape
+    assert np.isnan(parts.data).all()
+
+
+@given(seed=st.integers(0, 200))
+def test_entropy_is_split_without_rest(seed):
+    proba, _ = probabilities(seed)
+    proba[0, 0] = [1, 0, 0, 0]
+    parts = entropy_parts(proba, np.array([1.0, 2.0, 3.0]))
+    mean = np.average(proba, axis=0, weights=[1, 2, 3])
+    np.testing.assert_allclose(parts.total, entropy(mean, axis=1), atol=1e-12)
+    single = np.average(entropy(proba, axis=2), axis=0, weights=[1, 2, 3])
+    np.testing.assert_allclose(parts.data, single, atol=1e-12)
+    np.testing.assert_allclose(parts.model, parts.total - parts.data, atol=1e-12)
+    assert (parts.model >= 0).all()
+
+
+def test_members_of_one_mind_leave_nothing_open():
+    proba, _ = probabilities(0)
+    same = np.stack([proba[0]] * 3)
+    np.testing.assert_allclose(entropy_parts(same, None).model, 0, atol=1e-12)
+    np.testing.assert_allclose(spread(np.ones((3, 5)), None).model, 0)
+    np.testing.assert_allclose(spread(np.array([[0.0], [2.0]]), None).model, 1)
+
+
+def test_uncertainty_is_higher_where_data_are_strange():
+    fitted = SnapshotEnsemble(make_classifier(max_epochs=20), n_snapshots=4, random_state=0)
+    fitted.fit(X_DIGITS, Y_DIGITS)
+    noise = np.random.default_rng(0).random(X_DIGITS.shape).astype(np.float32)
+    known, strange = fitted.predict_uncertainty(X_DIGITS), fitted.predict_uncertainty(noise)
+    assert strange.total.mean() > known.total.mean()
+
+
+def test_diversity_is_that_of_plain_loops():
+    proba, _ = probabilities(5)
+    found = diversity(proba, labels=True)
+    for i, j in itertools.product(range(3), repeat=2):
+        correlation = np.corrcoef(proba[i].ravel(), proba[j].ravel())[0, 1]
+        assert found.correlation[i, j] == pytest.approx(correlation)
+        differs = np.mean(proba[i].argmax(axis=1) != proba[j].argmax(axis=1))
+        assert found.disagreement[i, j] == differs
+    values = np.array([[0.0, 0.0], [3.0, 4.0]])
+    found = diversity(values, labels=False)
+    assert found.disagreement[0, 1] == pytest.approx(math.sqrt(12.5))
+    # A member that says the same of everything is correlated with none.
+    assert found.correlation[0, 1] == 0
+
+
+def test_averaged_parameters_are_torchs():
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    averaged = AveragedModel(module)
+    states = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.normal_()
+        states.append({name: value.clone() for name, value in module.state_dict().items()})
+        averaged.update_parameters(module)
+    ours = averaged_state(states)
+    for name, parameter in averaged.module.named_parameters():
+        torch.testing.assert_close(ours[name], parameter.detach())
+    weighted = averaged_state(states, [1, 0, 3])
+    torch.testing.assert_close(
+        weighted["0.weight"], (states[0]["0.weight"] + 3 * states[2]["0.weight"]) / 4
+    )
+    assert weighted["1.num_batches_tracked"] == states[-1]["1.num_batches_tracked"]
+
+
+class Normed(nn.Module):
+    """Two layers of BatchNorm, and dropout between them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 16),
+            nn.BatchNorm1d(16),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Linear(16, 10),
+            nn.BatchNorm1d(10),
+        )
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+def test_batch_norm_is_estimated_from_all_samples_alike():
+    net = make_classifier(Normed).fit(X_DIGITS, Y_DIGITS)
+    before = {name: value.clone() for name, value in net.module_.state_dict().items()}
+    # Batches of 192, 192 and 116.
+    batches = [(torch.from_numpy(X_DIGITS[i : i + 192]), None) for i in range(0, 500, 192)]
+    reestimate_batch_norm(net, batches)
+    first = net.module_.layers[1]
+    inputs = net.module_.layers[0](torch.from_numpy(X_DIGITS)).detach()
+    torch.testing.assert_close(first.running_mean, inputs.mean(dim=0))
+    torch.testing.assert_close(first.running_var, inputs.var(dim=0))
+    # torch's own gives the short batch the weight of a long one.
+    update_bn([X for X, _ in batches], net.module_)
+    assert (first.running_mean - inputs.mean(dim=0)).abs().max() > 1e-4
+    reestimate_batch_norm(net, batches)
+    assert not net.module_.training
+    assert not any(module.training for module in net.module_.modules())
+    for name, value in net.module_.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, before[name])
+
+
+def test_a_net_without_batch_norm_is_left_alone():
+    net = make_classifier().fit(X_DIGITS, Y_DIGITS)
+    before = weights(net).clone()
+    reestimate_batch_norm(net, iter(()))
+    assert torch.equal(before, weights(net))
+
+
+def test_averaged_parameters_make_one_member():
+    net = make_classifier(Normed, max_epochs=12, train_split=ValidSplit(5, stratified=True), lr=0.1)
+    schedule = SGDR(cycle_length=3)
+    members = SnapshotEnsemble(net, schedule=schedule, random_state=0).fit(X_DIGITS, WORDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        average = clone(members).set_params(combine="parameters").fit(X_DIGITS, WORDS)
+    assert list(average.named_estimators_) == ["average"]
+    expected = torch.stack([weights(member) for member in members.estimators_]).mean(dim=0)
+    torch.testing.assert_close(weights(average.estimators_[0]), expected)
+    assert average.score(X_DIGITS, WORDS) > 0.6
+    assert average.transform(X_DIGITS).shape == (500, 10)
+    assert len(list(average.staged_predict(X_DIGITS))) == 1
+    assert average.weights_.tolist() == [1.0]
+    # The members themselves were judged.
+    assert average.member_scores_.shape == (4,)
+    assert math.isfinite(average.loss_barrier_)
+
+
+class Reorders(Callback):
+    """Turns the order of the hidden units around: the same function, from another basin."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 7:
+            hidden, _, output = net.module_.layers
+            with torch.no_grad():
+                hidden.weight.copy_(hidden.weight.flip(0))
+                hidden.bias.copy_(hidden.bias.flip(0))
+                output.weight.copy_(output.weight.flip(1))
+
+
+def test_averages_that_hurt_are_told():
+    net = make_classifier(max_epochs=12, callbacks=[Reorders()])
+    ensemble = SnapshotEnsemble(net, n_snapshots=2, combine="parameters", random_state=0)
+    with pytest.warns(UserWarning, match=r"different basins. Use combine='predictions'"):
+        fitted = ensemble.fit(X_DIGITS, Y_DIGITS)
+    assert fitted.loss_barrier_ > 0
+
+
+@pytest.mark.parametrize("combine", ["weights", None, 1])
+def test_impossible_combinations(combine):
+    with pytest.raises((TypeError, ValueError), match="The 'combine' parameter of Snapshot"):
+        SnapshotEnsemble(make_classifier(), combine=combine).fit(X_DIGITS, Y_DIGITS)
+
+
+def test_runs_are_not_averaged():
+    ensemble = SnapshotEnsemble(make_classifier(), combine="parameters", n_runs=2)
+    with pytest.raises(ValueError, match=r"The 'n_runs' parameter .* different basins"):
+        ensemble.fit(X_DIGITS, Y_DIGITS)
+
+
+def test_a_sample_alone_in_its_batch_counts_where_it_can():
+    net = make_classifier(Normed).fit(X_DIGITS, Y_DIGITS)
+    first = net.module_.layers[1]
+    rows = torch.from_numpy(X_DIGITS[:101])
+    reestimate_batch_norm(net, [(rows[:50], None), (rows[50:100], None), (rows[100:], None)])
+    inputs = net.module_.layers[0](rows[:100]).detach()
+    torch.testing.assert_close(first.running_mean, inputs.mean(dim=0))
+    before = first.running_mean.clone()
+    reestimate_batch_norm(net, [(row[None], None) for row in rows[:3]])
+    assert torch.equal(first.running_mean, before)

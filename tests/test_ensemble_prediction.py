@@ -1,0 +1,157 @@
+"""All members in one pass: the numbers that each gives alone, whatever the net and the data."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from scipy import sparse
+from skorch import NeuralNetClassifier
+from skorch.dataset import Dataset
+from torch import nn
+
+from sklr import SnapshotEnsemble
+from sklr.ensemble import _prediction
+
+
+def fit(net=None, X=X_DIGITS, **params):
+    ensemble = SnapshotEnsemble(net or make_classifier(), n_snapshots=3, random_state=0, **params)
+    return ensemble.fit(X, Y_DIGITS)
+
+
+def alone(ensemble, X):
+    return np.stack([member.predict_proba(X) for member in ensemble.estimators_])
+
+
+def together(ensemble, X):
+    return np.concatenate(list(ensemble._slices(X)), axis=1)
+
+
+class Noisy(nn.Module):
+    """BatchNorm and dropout, which behave otherwise in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 10)
+        )
+
+    def forward(self, X):
+        return self.layers(X)
+
+
+class Pair(MLP):
+    """Gives a tuple, of which the first counts."""
+
+    def forward(self, X):
+        out = super().forward(X)
+        return out, X
+
+
+class PairLoss(nn.CrossEntropyLoss):
+    def forward(self, outputs, target):
+        return super().forward(outputs[0], target)
+
+
+class Codes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.EmbeddingBag(17, 10)
+
+    def forward(self, X):
+        return self.embed(X)
+
+
+@pytest.mark.parametrize(
+    ("net", "X"),
+    [
+        pytest.param(make_classifier(), X_DIGITS, id="MLP"),
+        pytest.param(make_classifier(), X_DIGITS.astype(float), id="float64"),
+        pytest.param(make_classifier(Noisy), X_DIGITS, id="BatchNorm and dropout"),
+        pytest.param(make_classifier(), torch.from_numpy(X_DIGITS), id="tensor"),
+        pytest.param(make_classifier(), sparse.csr_array(X_DIGITS), id="sparse"),
+        pytest.param(make_classifier(Codes), (X_DIGITS * 16).astype(int), id="embedding"),
+        pytest.param(
+            make_classifier(Pair, criterion=PairLoss, predict_nonlinearity=None),
+            X_DIGITS,
+            id="tuple",
+        ),
+        pytest.param(
+            make_classifier(predict_nonlinearity=lambda out: out.softmax(1) ** 2),
+            X_DIGITS,
+            id="nonlinearity",
+        ),
+    ],
+)
+def test_slices_give_what_each_member_gives_alone(net, X, monkeypatch):
+    ensemble = fit(net, X)
+    # Some slices, of which the last is short. Batches of other sizes may round otherwise.
+    monkeypatch.setattr(_prediction, "ROWS", 150)
+    slices = list(ensemble._slices(X))
+    assert [part.shape[1] for part in slices] == [150, 150, 150, 50]
+    np.testing.assert_allclose(together(ensemble, X), alone(ensemble, X), rtol=2e-5, atol=1e-7)
+    monkeypatch.setattr(_prediction, "ROWS", 50)
+    np.testing.assert_array_equal(together(ensemble, X), alone(ensemble, X))
+
+
+class OwnInference(NeuralNetClassifier):
+    def infer(self, x, **fit_params):
+        return super().infer(x * 2, **fit_params)
+
+
+class OwnProba(NeuralNetClassifier):
+    def predict_proba(self, X):
+        return np.roll(super().predict_proba(X), 1, axis=1)
+
+
+class OwnDataset(Dataset):
+    def transform(self, X, y):
+        return super().transform(X / 2, y)
+
+
+@pytest.mark.parametrize("kind", [OwnInference, OwnProba, OwnDataset])
+def test_nets_that_predict_in_their_own_way_are_asked(kind):
+    params = make_classifier().get_params(deep=False)
+    params = {name: value for name, value in params.items() if not name.startswith("_")}
+    if kind is OwnDataset:
+        net = NeuralNetClassifier(**(params | {"dataset": OwnDataset}))
+    else:
+        net = kind(**params)
+    ensemble = fit(net)
+    slices = list(ensemble._slices(X_DIGITS))
+    assert len(slices) == 1
+    np.testing.assert_array_equal(slices[0], alone(ensemble, X_DIGITS))
+
+
+def test_torch_data_sets():
+    ensemble = fit()
+    dataset = Dataset(X_DIGITS, Y_DIGITS)
+    np.testing.assert_allclose(
+        ensemble.predict_proba(dataset), ensemble.predict_proba(X_DIGITS), rtol=1e-5
+    )
+
+
+def test_prediction_moves_no_random_state_and_needs_no_gradient():
+    ensemble = fit(make_classifier(Noisy))
+    state = torch.get_rng_state()
+    first = ensemble.predict_proba(X_DIGITS)
+    np.testing.assert_array_equal(first, ensemble.predict_proba(X_DIGITS))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not ensemble.estimators_[0].module_.training
+    assert torch.is_grad_enabled()
+
+
+def test_a_memory_map_is_read_slice_by_slice(tmp_path):
+    ensemble = fit()
+    shape = (100_000, 64)
+    X = np.memmap(tmp_path / "X.dat", np.float32, "w+", shape=shape)
+    X[:500] = X_DIGITS
+    X.flush()
+    X = np.memmap(tmp_path / "X.dat", np.float32, "r", shape=shape)
+    tracemalloc.start()
+    proba = ensemble.predict_proba(X)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(proba[:500], ensemble.predict_proba(X_DIGITS), rtol=1e-5)
+    assert peak < X.nbytes / 2
