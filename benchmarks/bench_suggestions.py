@@ -1,243 +1,286 @@
-"""How good suggested rates are: python benchmarks/bench_suggestions.py [--seeds 3].
+"""How good suggested rates are: python benchmarks/bench_suggestions.py [--seeds 10] [--jobs 2].
 
 A suggestion's regret is the final loss of a training at that rate over the best of a grid, both
 from `range_truth.csv` (3 trainings a rate; between rates of the grid the log of the loss is
 interpolated; a loss worse than an untrained net's counts as that). The data that judges is seen by
 no search. `range_tasks.TUNING` chose sklr's constants; `range_tasks.REPORT` did not.
+
+The noise floor is the regret of the grid's own best rate, run again: of each of the 3 trainings, at
+the rate that is best by the other two. A finder's spread on a task is the distance, in decades,
+between the lowest and the highest constant rate that it suggests from different random states.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
+import range_rivals
 import torch
-import torch_lr_finder
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
-from range_tasks import REPORT, TUNING, Task, parts
-from range_truth import LRS, SCHEDULES, SEEDS, Key, load
+from range_scores import geometric_mean, log_losses, paired_interval, regret, run_again, spread
+from range_tasks import REPORT, TASKS, Task, parts
+from range_truth import SCHEDULES
 from report import Claim, Report, Table, summary
-from torch.utils.data import DataLoader, TensorDataset
 
 from sklr import LRRangeSearch
 
 RESULTS = Path(__file__).with_name("results_suggestions.md")
-N_STEPS = 100
-START, END = 1e-7, 10.0
 OURS = "sklr LRRangeSearch"
-TO_REACH = {"constant": (1.10, 0.75), "1cycle": (1.05, 0.85), "snapshot": (1.05, 0.85)}
-"""Geometric mean of the regret at most, part of suggestions within a tenth at least."""
+FLOOR = "best of the grid, run again"
+FINDERS = (OURS, *range_rivals.NAMES)
+WITHIN = 1.1
+"""A regret up to this is within a tenth of the best."""
+MOST_TRAININGS = 1.5
+MOST_SPREAD = 0.2
+
+READING = (
+    "A suggestion's regret is the loss at its rate over the best of the grid; no suggestion counts "
+    "as the worst rate of the grid.",
+    "`times sklr's` is a finder's geometric mean over sklr's: a 95% interval by bootstrap over the "
+    "tasks, paired.",
+    f"`{FLOOR}` is the noise floor: 3 trainings a task, each at the rate that is best by the other "
+    "two.",
+    "A spread is the decades between the lowest and the highest constant rate on a task: the "
+    "median and the highest over the tasks.",
+)
 
 Array = NDArray[np.float64]
 
 
-def truth_curve(task: Task, schedule: str) -> Array:
-    """Give the log of the loss at each rate of the grid."""
-    truth = load()
-    losses = np.array([[truth[Key(task.name, schedule, lr, s)] for s in SEEDS] for lr in LRS])
-    return np.log(np.minimum(losses, np.median(losses[:2]))).mean(axis=1)
+class Goal(NamedTuple):
+    """What the regrets of one schedule are to reach."""
+
+    mean: float
+    within: float
+    worst: float | None
 
 
-def regret(curve: Array, lr: float) -> float:
-    """Give the loss at a rate over the best of the grid; no suggestion counts as the worst."""
-    if not math.isfinite(lr):
-        return float(np.exp(curve.max() - curve.min()))
-    return float(np.exp(np.interp(math.log(lr), np.log(LRS), curve) - curve.min()))
-
-
-def torch_lr_finder_rate(task: Task, seed: int) -> float:
-    """Run the installed torch-lr-finder with its defaults."""
-    torch.manual_seed(seed)
-    net, seen = task.net(lr=START).initialize(), parts(task.data)
-    data = TensorDataset(torch.from_numpy(seen.X), torch.from_numpy(seen.y))
-    loader = DataLoader(data, task.batch_size, shuffle=True)
-    silence = io.StringIO()
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-        finder = torch_lr_finder.LRFinder(net.module_, net.optimizer_, net.criterion_)
-        finder.range_test(loader, end_lr=END, num_iter=N_STEPS)
-        try:
-            _, lr = finder.plot(suggest_lr=True)
-        except ValueError:
-            return math.nan
-    plt.close("all")
-    return float(lr)
-
-
-def fastai_ramp(task: Task, seed: int) -> tuple[Array, Array]:
-    """Run fastai's ramp in a plain loop: rates and smoothed losses, trimmed as it trims them."""
-    torch.manual_seed(seed)
-    net, seen = task.net(lr=START).initialize(), parts(task.data)
-    X, y = torch.from_numpy(seen.X), torch.from_numpy(seen.y)
-    lrs: list[float] = []
-    losses: list[float] = []
-    mean, order = 0.0, torch.empty(0, dtype=torch.long)
-    for step in range(N_STEPS):
-        if len(order) < 2:  # BatchNorm takes no single sample
-            order = torch.randperm(len(X))
-        rows, order = order[: task.batch_size], order[task.batch_size :]
-        lr = START * (END / START) ** (step / N_STEPS)
-        for group in net.optimizer_.param_groups:
-            group["lr"] = lr
-        net.optimizer_.zero_grad()
-        loss = net.criterion_(net.module_(X[rows]), y[rows])
-        loss.backward()
-        net.optimizer_.step()
-        mean = 0.98 * mean + 0.02 * loss.item()
-        lrs.append(lr)
-        losses.append(mean / (1 - 0.98 ** (step + 1)))
-        if not math.isfinite(losses[-1]) or losses[-1] > 4 * min(losses):
-            break
-    return np.array(lrs)[N_STEPS // 10 : -5], np.array(losses)[N_STEPS // 10 : -5]
-
-
-def valley(lrs: Array, losses: Array) -> float:
-    """Give a point halfway down the longest run of falling losses."""
-    n = len(losses)
-    lengths = [1] * n
-    for i in range(1, n):
-        for j in range(i):
-            if losses[i] < losses[j]:
-                lengths[i] = max(lengths[i], lengths[j] + 1)
-    end = int(np.argmax(lengths))
-    start = end - lengths[end]
-    third = (end - start) / 3
-    return float(lrs[start + int(third) + int(third / 2)])
-
-
-def slide(lrs: Array, losses: Array) -> float:
-    """Slide an interval down from the end while the slopes at its ends differ."""
-    slopes = np.gradient(losses)
-    right, left, lr = -1, -16, math.nan
-    while left >= -len(losses) and abs(slopes[right] - slopes[left]) > 0.005:
-        lr, right, left = float(lrs[left]), right - 1, left - 1
-    return lr
-
-
-def minimum(lrs: Array, losses: Array) -> float:
-    """Give a tenth of the rate of least loss."""
-    return float(lrs[np.argmin(losses)]) / 10
-
-
-FASTAI: dict[str, Callable[[Array, Array], float]] = {
-    "fastai valley": valley,
-    "fastai slide": slide,
-    "fastai minimum": minimum,
+GOALS = {
+    "constant": Goal(1.10, 0.75, 1.6),
+    "1cycle": Goal(1.05, 0.85, None),
+    "snapshot": Goal(1.05, 0.85, None),
 }
 
 
-def suggestions(task: Task, seed: int) -> dict[str, dict[str, float]]:
-    """Give every finder's rate for every schedule, and sklr's cost in trainings."""
+class Found(NamedTuple):
+    """What one random state gives on one task.
+
+    Attributes
+    ----------
+    rates : dict
+        By finder and schedule.
+    cost : float
+        Of sklr's suggestion, in whole trainings.
+    """
+
+    rates: dict[str, dict[str, float]]
+    cost: float
+
+
+def find(name: str, seed: int) -> Found:
+    """Let every finder suggest."""
+    torch.set_num_threads(1)
+    task = next(task for task in TASKS if task.name == name)
     seen = parts(task.data)
-    found = LRRangeSearch(task.net(), random_state=seed).fit(seen.X, seen.y).suggestion_
+    ours = LRRangeSearch(task.net(), random_state=seed).fit(seen.X, seen.y).suggestion_
     steps = task.max_epochs * math.ceil(0.8 * len(seen.X) / task.batch_size)
-    rates = {
-        OURS: {"constant": found.lr, "1cycle": found.max_lr, "snapshot": found.max_lr},
-        "cost": {"trainings": found.cost_steps / steps, "seconds": found.seconds},
+    rates = {OURS: {"constant": ours.lr, "1cycle": ours.max_lr, "snapshot": ours.max_lr}}
+    for rival, lr in range_rivals.rates(task, seed).items():
+        rates[rival] = dict.fromkeys(SCHEDULES, lr)
+    return Found(rates, ours.cost_steps / steps)
+
+
+def find_all(tasks: Sequence[Task], seeds: range, jobs: int) -> dict[str, list[Found]]:
+    """Let every finder suggest on every task, from every random state."""
+    keys = [(task.name, seed) for task in tasks for seed in seeds]
+    found = Parallel(n_jobs=jobs)(delayed(find)(*key) for key in keys)
+    n = len(seeds)
+    return {task.name: found[i * n : (i + 1) * n] for i, task in enumerate(tasks)}
+
+
+def regrets_of(
+    tasks: Sequence[Task], found: Mapping[str, list[Found]], schedule: str
+) -> dict[str, Array]:
+    """Give every finder's regrets and the noise floor's: a row a task, a column a run."""
+    logs = [log_losses(task, schedule) for task in tasks]
+    curves = {task.name: log.mean(axis=1) for task, log in zip(tasks, logs, strict=True)}
+    by_finder = {
+        finder: np.array(
+            [
+                [regret(curve, run.rates[finder][schedule]) for run in found[name]]
+                for name, curve in curves.items()
+            ]
+        )
+        for finder in FINDERS
     }
-    lrs, losses = fastai_ramp(task, seed)
-    single = {"torch-lr-finder": torch_lr_finder_rate(task, seed)}
-    for name, rule in FASTAI.items():
-        single[name] = rule(lrs, losses) if len(lrs) > 16 else math.nan
-    return rates | {name: dict.fromkeys(SCHEDULES, lr) for name, lr in single.items()}
+    return by_finder | {FLOOR: np.array([run_again(log) for log in logs])}
 
 
-def paired_interval(ours: Array, rival: Array) -> tuple[float, float]:
-    """Give the 95% bootstrap interval over tasks of the ratio of geometric mean regrets."""
-    difference = np.log(rival / ours).mean(axis=1)
-    rng = np.random.default_rng(0)
-    draws = rng.choice(difference, (10_000, len(difference))).mean(axis=1)
-    return tuple(np.exp(np.percentile(draws, [2.5, 97.5])))
-
-
-def measure(tasks: Sequence[Task], half: str, seeds: range) -> Report:
-    """Judge every finder on some tasks."""
-    found = [[suggestions(task, seed) for seed in seeds] for task in tasks]
-    names = [name for name in found[0][0] if name != "cost"]
-    cost = max(run["cost"]["trainings"] for row in found for run in row)
-    lrs = np.log10([[run[OURS]["constant"] for run in row] for row in found])
-    spreads = np.nanmax(lrs, axis=1) - np.nanmin(lrs, axis=1)
-    rows, claims = [], []
-    for schedule in SCHEDULES:
-        curves = [truth_curve(task, schedule) for task in tasks]
-        regrets = {
-            name: np.array(
-                [
-                    [regret(curve, run[name][schedule]) for run in row]
-                    for curve, row in zip(curves, found, strict=True)
-                ]
+def regret_rows(schedule: str, regrets: Mapping[str, Array]) -> list[tuple[str, ...]]:
+    """Give a row for each finder and one for the noise floor."""
+    rows = []
+    for name, values in regrets.items():
+        low, high = paired_interval(regrets[OURS], values)
+        rows.append(
+            (
+                schedule,
+                name,
+                f"{geometric_mean(values):.3f}",
+                f"{np.mean(values <= WITHIN):.0%}",
+                f"{values.max():.2f}",
+                "" if name == OURS else f"{low:.2f} to {high:.2f}",
             )
-            for name in names
-        }
-        for name, values in regrets.items():
-            low, high = paired_interval(regrets[OURS], values)
-            rows.append(
-                (
-                    schedule,
-                    name,
-                    f"{np.exp(np.log(values).mean()):.3f}",
-                    f"{np.mean(values <= 1.1):.0%}",
-                    f"{values.max():.2f}",
-                    "" if name == OURS else f"{low:.2f} to {high:.2f}",
-                )
-            )
-        mean = float(np.exp(np.log(regrets[OURS]).mean()))
-        within = float(np.mean(regrets[OURS] <= 1.1))
-        bound, part = TO_REACH[schedule]
-        best = min(np.exp(np.log(regrets[name]).mean()) for name in names if name != OURS)
+        )
+    return rows
+
+
+def regret_claims(schedule: str, regrets: Mapping[str, Array], tasks: str) -> list[Claim]:
+    """Compare sklr's regrets with the goals, and with every rival's on the same tasks."""
+    goal, ours = GOALS[schedule], regrets[OURS]
+    rivals = {name: regrets[name] for name in range_rivals.NAMES}
+    means = {name: geometric_mean(values) for name, values in rivals.items()}
+    best = min(means, key=means.__getitem__)
+    mean, within = geometric_mean(ours), float(np.mean(ours <= WITHIN))
+    claims = [
+        Claim(
+            f"regret of the suggestion, {schedule}, {tasks}",
+            f"best of the others, {best}: {means[best]:.3f}",
+            f"at most {goal.mean:.2f}, {goal.within:.0%} within a tenth",
+            f"{mean:.3f}, {within:.0%}",
+            mean <= goal.mean and within >= goal.within,
+        )
+    ]
+    if goal.worst is not None:
+        safest = min(rivals, key=lambda name: rivals[name].max())
         claims.append(
             Claim(
-                f"regret of the suggestion, {schedule}, {half} tasks",
-                f"best of the others: {best:.3f}",
-                f"at most {bound:.2f}, {part:.0%} within a tenth",
-                f"{mean:.3f}, {within:.0%}",
-                mean <= bound and within >= part,
+                f"worst regret, {schedule}, {tasks}",
+                f"best of the others, {safest}: {rivals[safest].max():.2f}",
+                f"at most {goal.worst:.1f}",
+                f"{ours.max():.2f}",
+                bool(ours.max() <= goal.worst),
             )
         )
+    lows = {name: paired_interval(ours, values)[0] for name, values in rivals.items()}
+    closest = min(lows, key=lows.__getitem__)
+    beaten = sum(low > 1 for low in lows.values())
     claims.append(
         Claim(
-            f"cost of a suggestion, {half} tasks",
+            f"better than every rival, {schedule}, {tasks}",
+            f"closest: {closest}",
+            f"95% intervals of all {len(lows)} ratios above 1",
+            f"{beaten} of {len(lows)}, the lowest from {lows[closest]:.2f}",
+            beaten == len(lows),
+        )
+    )
+    return claims
+
+
+def constant_rates(found: Mapping[str, list[Found]], finder: str) -> Array:
+    """Give a finder's constant rates: a row a task, a column a random state."""
+    return np.array([[run.rates[finder]["constant"] for run in runs] for runs in found.values()])
+
+
+def spread_row(finder: str, lrs: Array) -> tuple[str, ...]:
+    """Give a finder's spread over random states, and how often it had no answer."""
+    spreads = spread(lrs)
+    return (
+        finder,
+        f"{np.nanmedian(spreads):.2f}",
+        f"{np.nanmax(spreads):.2f}",
+        f"{np.isnan(lrs).sum()} of {lrs.size}",
+    )
+
+
+def measure(tasks: Sequence[Task], found: Mapping[str, list[Found]], which: str) -> Report:
+    """Judge every finder on some tasks."""
+    found = {task.name: found[task.name] for task in tasks}
+    n_states = len(found[tasks[0].name])
+    label = f"{which} tasks"
+    rows: list[tuple[str, ...]] = []
+    claims: list[Claim] = []
+    for schedule in SCHEDULES:
+        regrets = regrets_of(tasks, found, schedule)
+        rows += regret_rows(schedule, regrets)
+        claims += regret_claims(schedule, regrets, label)
+    cost = max(run.cost for runs in found.values() for run in runs)
+    lrs = {finder: constant_rates(found, finder) for finder in FINDERS}
+    medians = {finder: float(np.nanmedian(spread(values))) for finder, values in lrs.items()}
+    steadiest = min(range_rivals.NAMES, key=medians.__getitem__)
+    claims += [
+        Claim(
+            f"cost of a suggestion, {label}",
             "19 trainings of a grid",
-            "at most 1.5 trainings",
+            f"at most {MOST_TRAININGS} trainings",
             f"{cost:.2f} at most",
-            cost <= 1.5,
-        )
-    )
-    claims.append(
+            cost <= MOST_TRAININGS,
+        ),
         Claim(
-            f"spread over {len(seeds)} random states, {half} tasks",
-            "",
-            "median at most 0.2 decades",
-            f"{np.median(spreads):.2f}",
-            bool(np.median(spreads) <= 0.2),
-        )
-    )
-    header = ("schedule", "finder", "regret", "within 10%", "worst", "times sklr's, 95%")
-    notes = [
-        f"{len(tasks)} tasks, {len(seeds)} random states each.",
-        f"{int(np.isnan(lrs).sum())} of sklr's {lrs.size} searches gave no answer, which counts as "
-        "the worst rate of the grid.",
+            f"spread over {n_states} random states, {label}",
+            f"best of the others, {steadiest}: {medians[steadiest]:.2f}",
+            f"median at most {MOST_SPREAD} decades",
+            f"{medians[OURS]:.2f}",
+            medians[OURS] <= MOST_SPREAD,
+        ),
     ]
-    return Report(f"Suggestions: {half} tasks", notes, [Table(header, rows)], claims)
+    notes = [
+        f"{len(tasks)} tasks, {n_states} random states each.",
+        f"{int(np.isnan(lrs[OURS]).sum())} of sklr's {lrs[OURS].size} searches gave no answer.",
+    ]
+    tables = [
+        Table(("schedule", "finder", "regret", "within 10%", "worst", "times sklr's, 95%"), rows),
+        Table(
+            ("finder", "spread", "highest", "no answer"),
+            [spread_row(finder, values) for finder, values in lrs.items()],
+        ),
+    ]
+    return Report(f"Suggestions: {label}", notes, tables, claims)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="random states a task")
-    seeds = range(parser.parse_args().seeds)
-    mpl.use("Agg")
-    torch.set_num_threads(1)
-    reports = [measure(REPORT, "held-back", seeds), measure(TUNING, "tuning", seeds)]
+    parser.add_argument("--seeds", type=int, default=10, help="random states a task, at least 2")
+    parser.add_argument("--jobs", type=int, default=2, help="searches at once, one thread each")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the tasks on digits and at most 2 random states: shows that all runs, not how good",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=f"file to write, by default {RESULTS.name} beside this script for a full run and "
+        "none with --quick",
+    )
+    arguments = parser.parse_args()
+    if arguments.seeds < 2:
+        parser.error("--seeds must be at least 2: a spread takes two.")
+    tasks = [task for task in TASKS if not arguments.quick or task.data == "digits"]
+    seeds = range(min(arguments.seeds, 2) if arguments.quick else arguments.seeds)
+    output = arguments.output or (None if arguments.quick else RESULTS)
+
+    found = find_all(tasks, seeds, arguments.jobs)
+    held_back = [task for task in tasks if task in REPORT]
+    tuning = [task for task in tasks if task not in REPORT]
+    reports = [
+        measure(tasks, found, f"all {len(tasks)}"),
+        measure(held_back, found, f"{len(held_back)} held-back"),
+        measure(tuning, found, f"{len(tuning)} tuning"),
+    ]
     claims = [claim for report in reports for claim in report.claims]
-    text = "\n\n".join(["# How good suggested rates are", *map(str, reports), summary(claims)])
+    reading = "\n".join(f"- {line}" for line in READING)
+    text = "\n\n".join(
+        ["# How good suggested rates are", reading, *map(str, reports), summary(claims)]
+    )
     print(text)
-    RESULTS.write_text(text + "\n", encoding="utf-8")
+    if output is not None:
+        output.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def interleave(rivals: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list
     return measured
 
 
-def seconds(function: Callable[[], object]) -> float:
-    """Time one call."""
+def seconds(function: Callable[[], object], clock: Callable[[], float] = clock) -> float:
+    """Time one call, by processor time unless another clock is given."""
     start = clock()
     function()
     return clock() - start

@@ -1,13 +1,17 @@
 """The benchmarks run and report on every claim; what they measure is not asserted here."""
 
+import math
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RUN = BENCHMARKS / "run.py"
+sys.path.insert(0, str(BENCHMARKS))
 
 ROWS = {
     "rate": ("setting the rate", 6),
@@ -17,6 +21,12 @@ ROWS = {
     "convergence": ("steps to a fixed rate's final validation accuracy", 4),
 }
 """How the claims of each benchmark begin in the summary, and how many there are."""
+
+RIVALS = ("ignite", "pytorch_lightning", "torch_lr_finder")
+needs_rivals = pytest.mark.skipif(
+    any(find_spec(name) is None for name in RIVALS),
+    reason="the rivals are in the extra 'benchmarks'",
+)
 
 
 @pytest.mark.slow
@@ -43,3 +53,57 @@ def test_missing_data_is_named_before_anything_is_measured(tmp_path):
     assert done.returncode != 0
     assert "The '--data-dir' folder must hold train-images-idx3-ubyte.gz" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.slow
+@needs_rivals
+@pytest.mark.parametrize(
+    ("script", "beginnings"),
+    [
+        (
+            "bench_range_time.py",
+            {"one ramp, 64-64-10 MLP": 4, "one ramp, 784-256-10 MLP": 4, "2 ramps at n_jobs=2": 1},
+        ),
+        (
+            "bench_suggestions.py",
+            {
+                "regret of the suggestion": 9,
+                "worst regret": 3,
+                "better than every rival": 9,
+                "cost of a suggestion": 3,
+                "spread over 2 random states": 3,
+            },
+        ),
+    ],
+)
+def test_quick_run_of_range_tests_reports_on_every_claim(script, beginnings, tmp_path):
+    output = tmp_path / "results.md"
+    command = [sys.executable, "-W", "error", BENCHMARKS / script, "--quick", "--output", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == [output]
+
+    written = output.read_text(encoding="utf-8")
+    assert written.strip() == done.stdout.strip()
+    _, summary = written.split("## Summary")
+    for beginning, n_claims in beginnings.items():
+        rows = re.findall(rf"^\| {re.escape(beginning)}.*\| (?:yes|no) +\|$", summary, re.M)
+        assert len(rows) == n_claims, beginning
+
+
+@pytest.mark.slow
+@needs_rivals
+def test_every_rival_gives_a_rate_or_none_without_a_trace(tmp_path, monkeypatch, capfd):
+    import range_rivals
+    from range_tasks import TASKS
+
+    monkeypatch.chdir(tmp_path)
+    task = next(task for task in TASKS if task.name == "diabetes MLP SGD")
+    rates = range_rivals.rates(task, 0)
+    assert list(rates) == list(range_rivals.NAMES)
+    assert all(math.isnan(lr) or 0 < lr <= range_rivals.END for lr in rates.values())
+    assert sum(map(math.isfinite, rates.values())) >= 4
+    assert repr(range_rivals.rates(task, 0)) == repr(rates)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
