@@ -131,7 +131,7 @@ def draw(
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
     search.plot(ax=left)
     rates = [batch["lr"] for epoch in net.history for batch in epoch["batches"]]
     middle.plot([i / len(rates) * MAX_EPOCHS for i in range(len(rates))], rates)
