@@ -23,19 +23,46 @@ LAYERS = {
         {"numpy", "skorch", "torch"},
     ),
     "_nets": ({"_validation", "callbacks"}, {"numpy", "sklearn", "skorch", "torch"}),
-    "_targets": (set(), {"numpy", "sklearn", "skorch"}),
+    "_inputs": (set(), {"numpy", "scipy", "sklearn", "torch"}),
+    "_targets": (set(), {"numpy", "sklearn", "skorch", "torch"}),
+    "_tasks": (set(), {"sklearn", "skorch"}),
+    "_rehearsal": (
+        {"_validation", "_nets", "data"},
+        {"numpy", "sklearn", "skorch", "torch"},
+    ),
     "range_search": (
-        {"_validation", "_curves", "_nets", "_targets", "callbacks", "plotting", "schedules"},
-        {"numpy", "scipy", "sklearn", "skorch", "torch"},
+        {
+            "_validation",
+            "_curves",
+            "_inputs",
+            "_nets",
+            "_rehearsal",
+            "_targets",
+            "_tasks",
+            "callbacks",
+            "plotting",
+            "schedules",
+        },
+        {"numpy", "optuna", "scipy", "sklearn", "skorch", "torch"},
     ),
     "ensemble": (
-        {"_validation", "_nets", "_targets", "callbacks", "data"},
-        {"numpy", "sklearn", "skorch", "torch"},
+        {
+            "_validation",
+            "_inputs",
+            "_nets",
+            "_rehearsal",
+            "_targets",
+            "_tasks",
+            "callbacks",
+            "data",
+        },
+        {"joblib", "numpy", "safetensors", "sklearn", "skorch", "torch"},
     ),
 }
 STANDARD = {"__future__", "typing", "dataclasses", "collections", "abc", "functools", "itertools"}
 STANDARD |= {"math", "numbers", "bisect", "contextlib", "inspect", "operator", "random"}
-STANDARD |= {"reprlib", "threading", "time", "warnings", "weakref"}
+STANDARD |= {"fcntl", "hashlib", "json", "os", "pathlib"}
+STANDARD |= {"reprlib", "statistics", "textwrap", "threading", "time", "warnings", "weakref"}
 
 
 def modules():

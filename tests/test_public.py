@@ -15,6 +15,7 @@ OBJECTS = {
 OBJECTS |= {
     "ArrayDataset": data.ArrayDataset,
     "LRRangeDisplay": plotting.LRRangeDisplay,
+    "SnapshotDisplay": plotting.SnapshotDisplay,
     "ScheduleDisplay": plotting.ScheduleDisplay,
     "ScheduleLR": lr_scheduler.ScheduleLR,
 }
