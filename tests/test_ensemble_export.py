@@ -66,6 +66,7 @@ def test_names_of_features_come_along():
     ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
     voting = ensemble.fit(frame, WORDS).to_voting()
     assert list(voting.feature_names_in_) == list(frame.columns)
+    np.testing.assert_array_equal(voting.predict(frame), ensemble.predict(frame))
 
 
 @pytest.mark.parametrize("weights", [None, [1, 0, 3]])

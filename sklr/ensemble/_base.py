@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from numbers import Real
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from sklr._validation import (
 )
 from sklr.callbacks import SnapshotCosine
 from sklr.callbacks._named import NamedSchedule
+from sklr.ensemble import _saving as saving
 from sklr.ensemble._checkpoint import seed_of
 from sklr.ensemble._disagreement import diversity
 from sklr.ensemble._export import EnsembleModule, ensemble_module
@@ -98,6 +99,7 @@ class BaseSnapshotEnsemble(
                 verbose=self.verbose,
                 n_epochs=net.max_epochs,
             )
+        self._adapted = rehearsal.params
         kept = [self._kept(training) for training in trainings]
         replace_schedule(net, [])
         self.estimators_ = [make_member(net, state) for states in kept for state in states]
@@ -362,6 +364,42 @@ class BaseSnapshotEnsemble(
             last = places <= count
             chosen = weights[last] if weights[last].any() else None
             yield np.average(outputs[last], axis=0, weights=chosen)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fitted ensemble into a folder: safetensors and a manifest, nothing pickled.
+
+        Parameters
+        ----------
+        path : path
+            The folder; what it held before is replaced, and stays where writing fails.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written.
+        """
+        check_is_fitted(self)
+        saving.save(self, path)
+
+    def load(self, path: str | PathLike[str]) -> Self:
+        """Become the fitted ensemble that a folder holds.
+
+        Parameters
+        ----------
+        path : path
+            The folder. The estimator must be the one that the saved ensemble had.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        CheckpointError
+            If a file is missing or damaged, or the weights do not fit the estimator's module.
+        """
+        saving.load(self, path)
+        return self
 
     def to_module(self) -> EnsembleModule:
         """Give the whole ensemble as one torch module, for prediction.

@@ -55,7 +55,7 @@ class ClassifierMember(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: Any) -> Array:
         """Give the net's probabilities."""
-        return matching_columns(np.asarray(self.net.predict_proba(X)), self.n_classes)
+        return matching_columns(np.asarray(self.net.predict_proba(_as_array(X))), self.n_classes)
 
     def predict(self, X: Any) -> Array:
         """Give encoded labels."""
@@ -91,7 +91,7 @@ class RegressorMember(RegressorMixin, BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """Give values of shape (n_samples,)."""
-        return flat(self.net.predict(X))
+        return flat(self.net.predict(_as_array(X)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -123,6 +123,11 @@ def voting_regressor(ensemble: Any) -> VotingRegressor:
         (name, RegressorMember(net, n_features)) for name, net in ensemble.named_estimators_.items()
     ]
     return _fitted(VotingRegressor(members, weights=_weights(ensemble)), members, ensemble)
+
+
+def _as_array(X: Any) -> Any:
+    """Give frames and lists as arrays, as the ensemble gave them to the net."""
+    return np.asarray(X) if hasattr(X, "columns") or isinstance(X, list) else X
 
 
 def _known(n_features: int | None) -> int:
