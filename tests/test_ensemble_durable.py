@@ -15,7 +15,13 @@ from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
 from sklearn.preprocessing import scale
-from skorch.callbacks import Callback, EarlyStopping, EpochScoring, GradientNormClipping
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    Freezer,
+    GradientNormClipping,
+)
 from skorch.dataset import ValidSplit
 from torch import nn
 from torch.optim import SGD, Adam
@@ -199,6 +205,8 @@ class Prints(Callback):
     [
         ({"callbacks": [("stop", EarlyStopping())]}, "no callback with a state.*'stop'"),
         ({"callbacks": [("counts", Counts())]}, "no callback with a state.*'counts'"),
+        ({"callbacks": [("frozen", Freezer("layers.0.*"))]}, "no callback with a state.*'frozen'"),
+        ({"iterator_train__generator": torch.Generator()}, "'iterator_train__generator' parameter"),
         (
             {"iterator_train__num_workers": 1, "iterator_train__persistent_workers": True},
             "'iterator_train__persistent_workers' parameter .* False",

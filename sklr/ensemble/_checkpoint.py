@@ -24,13 +24,9 @@ STATELESS = tuple(
         "BatchScoring",
         "EpochScoring",
         "EpochTimer",
-        "Freezer",
         "GradientNormClipping",
-        "Initializer",
-        "ParamMapper",
         "PassthroughScoring",
         "PrintLog",
-        "Unfreezer",
     )
 )
 """Callbacks of skorch's whose state is nothing, or comes from the history."""
@@ -157,6 +153,11 @@ def check_can_go_on(net: NeuralNet) -> None:
     if getattr(net, "iterator_train__persistent_workers", False):
         requirement = "be False with checkpoints: what persistent workers hold is lost"
         raise ParameterValueError(net, "iterator_train__persistent_workers", requirement, True)
+    if getattr(net, "iterator_train__generator", None) is not None:
+        requirement = "be None with checkpoints, which do not keep the state of a generator"
+        raise ParameterValueError(
+            net, "iterator_train__generator", requirement, net.iterator_train__generator
+        )
     stateful = [
         name
         for name, callback in net.callbacks_
