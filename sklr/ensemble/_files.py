@@ -6,7 +6,6 @@ and is replaced last, so that what it names is there, whatever interrupts the wr
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -116,6 +115,8 @@ def locked(folder: Path) -> Iterator[None]:
     CheckpointError
         If another training uses the folder.
     """
+    import fcntl  # not there on Windows, where sklr without checkpoints is to be imported
+
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:
