@@ -89,8 +89,6 @@ class Curve:
         `mean`, smoothed.
     spread : ndarray of shape (n,)
         Standard deviation over the ramps.
-    noise : float
-        Standard error of `level`, from the scatter of the mean.
     is_log : bool
         Whether `level` is a log.
     mean : ndarray of shape (n,)
@@ -105,7 +103,6 @@ class Curve:
     lrs: Array
     level: Array
     spread: Array
-    noise: float
     is_log: bool
     mean: Array
     n_ramps: int = 1
@@ -147,7 +144,6 @@ def average(lrs: Array, ramps: Sequence[Sequence[float]]) -> Curve:
         lrs=lrs[:n],
         level=smooth(mean),
         spread=levels.std(axis=0),
-        noise=_scatter(mean) / math.sqrt(2 * _reach(n) + 1),
         is_log=is_log,
         mean=mean,
         n_ramps=len(ramps),
@@ -213,19 +209,8 @@ def read(curve: Curve) -> Reading:
     Reading
     """
     n = len(curve.lrs)
-    if n == 0:
-        return _reading(
-            curve,
-            "failed",
-            "A first loss was not finite. Look at the data, and at whether the criterion suits the "
-            "module's outputs (skorch's default NLLLoss takes probabilities).",
-        )
     if n < MIN_POINTS:
-        return _reading(
-            curve,
-            "diverged_at_start" if n > 1 else "failed",
-            f"The ramp ended after {n} steps. Lower min_lr, or look at the data.",
-        )
+        return _too_short(curve)
     scatter = _scatter(curve.mean)
     values = _without_spikes(curve.mean, scatter)
     level = smooth(values)
@@ -247,7 +232,43 @@ def read(curve: Curve) -> Reading:
         low = max(0, divergence - n // GUESS_FROM)
         guess = low + int(np.argmin(level[low : divergence + 1]))
         return _without_fall(curve, guess, divergence, divergence_lr)
-    if not rose:
+    above = np.flatnonzero(level[:best] >= first.mean() - margin)
+    seen = above.size and above[-1] >= max(3, PLATEAU_PART * best)
+    return _with_fall(curve, level, int(above[-1]) if seen else None, best, divergence_lr)
+
+
+def _too_short(curve: Curve) -> Reading:
+    """Read a curve of too few losses."""
+    n = len(curve.lrs)
+    if n == 0:
+        message = (
+            "A first loss was not finite. Look at the data, and at whether the criterion suits the "
+            "module's outputs (skorch's default NLLLoss takes probabilities)."
+        )
+        return _reading(curve, "failed", message)
+    message = f"The ramp ended after {n} steps. Lower min_lr, or look at the data."
+    return _reading(curve, "diverged_at_start" if n > 1 else "failed", message)
+
+
+def _with_fall(
+    curve: Curve, level: Array, plateau_end: int | None, best: int, divergence_lr: float
+) -> Reading:
+    """Read a curve that falls.
+
+    Parameters
+    ----------
+    curve : Curve
+        The averaged ramps.
+    level : ndarray of shape (n,)
+        Their smoothed loss, without spikes.
+    plateau_end : int or None
+        Last step of the plateau before the fall; None where none was seen.
+    best : int
+        Step of the least level.
+    divergence_lr : float
+        The rate from which on the loss rises for good; NaN where it did not.
+    """
+    if math.isnan(divergence_lr):
         status = "no_divergence"
         message = "The loss did not rise again within the range; a higher max_lr may show more."
     elif curve.n_nonfinite:
@@ -255,10 +276,8 @@ def read(curve: Curve) -> Reading:
     else:
         status, message = "ok", "The loss fell and rose again within the range."
     slope = np.gradient(level, np.log(np.maximum(curve.lrs, 1e-300)))
-    above = np.flatnonzero(level[:best] >= first.mean() - margin)
-    plateau = above.size and above[-1] >= max(3, PLATEAU_PART * best)
     # What is steep on the plateau is scatter.
-    low = int(above[-1]) if plateau else 0
+    low = plateau_end or 0
     best_lr = float(curve.lrs[best])
     peak = best_lr * PEAK_PART
     return _reading(
@@ -270,7 +289,7 @@ def read(curve: Curve) -> Reading:
         max_lr=peak,
         steepest_lr=float(curve.lrs[low + int(np.argmin(slope[low : best + 1]))]),
         best_lr=best_lr,
-        descent_lr=float(curve.lrs[above[-1]]) if plateau else math.nan,
+        descent_lr=math.nan if plateau_end is None else float(curve.lrs[plateau_end]),
         divergence_lr=divergence_lr,
     )
 

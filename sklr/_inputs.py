@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.sparse import issparse
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 from torch.utils.data import Dataset
 
@@ -70,3 +71,29 @@ def _holds_numbers(X: Any) -> bool:
         return np.asarray(X).dtype.kind in "biuf"
     except ValueError:  # lists of unequal lengths
         return False
+
+
+def check_targets_are_there(owner: Any, X: Any, y: Any, *, required: bool) -> None:
+    """Check that targets are given where they have to be, as many as there are samples.
+
+    Parameters
+    ----------
+    owner : estimator
+        For the message.
+    X, y : object
+        The data; how long what only a net takes is, the net finds out.
+    required : bool
+        Whether there must be targets.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not as many as samples.
+    """
+    if y is None and required:
+        raise ValueError(
+            f"This {type(owner).__name__} estimator requires y to be passed, but the target y is "
+            "None."
+        )
+    if y is not None and not is_for_nets(X):
+        check_consistent_length(X, y)

@@ -144,9 +144,9 @@ def replace_schedule(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
     _replace(net, (ScheduleCallback, LRScheduler, Snapshots), new)
 
 
-def make_silent(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
-    """Take everything but what changes training out of a clone's callbacks, and add others."""
-    _replace(net, (ScheduleCallback, LRScheduler, Snapshots, *SIDE_EFFECTS), new)
+def make_silent(net: NeuralNet) -> None:
+    """Take everything but what changes training out of a clone's callbacks."""
+    _replace(net, (ScheduleCallback, LRScheduler, Snapshots, *SIDE_EFFECTS), [])
     _drop_defaults(net)
     net.set_params(verbose=0, warm_start=False)
 

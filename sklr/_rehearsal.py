@@ -58,7 +58,7 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
         What it is to be trained on.
     """
     untrained = clone(net)
-    make_silent(untrained, [])
+    make_silent(untrained)
     feeds_itself = not _takes_adapted_data(net)
     with seeded(0):
         untrained.initialize()

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.base import is_classifier
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
@@ -125,3 +127,9 @@ def flat(values: Any) -> Array:
     """Give predictions of shape (n_samples, 1) as (n_samples,), and any others as they are."""
     array: Array = np.asarray(values)
     return array[:, 0] if array.shape[1:] == (1,) else array
+
+
+def default_score(estimator: Any, y: Any, predicted: Any, **params: Any) -> float:
+    """Give what scikit-learn's estimators score by themselves: accuracy or R²."""
+    metric = accuracy_score if is_classifier(estimator) else r2_score
+    return float(metric(y, predicted, **params))

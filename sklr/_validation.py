@@ -187,6 +187,18 @@ def check_flag(owner: object, name: str, value: object) -> bool:
     return value
 
 
+def check_verbose(owner: object, value: object) -> None:
+    """Check that a value says how much to print: an integer from 0 on, or a flag.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is anything else.
+    """
+    if not isinstance(value, bool):
+        check_integer(owner, "verbose", value, at_least=0)
+
+
 def check_sequence(owner: object, name: str, value: Any, requirement: str) -> tuple[Any, ...]:
     """Check that a value is a sequence or an array, and no text, and give it as a tuple.
 

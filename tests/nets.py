@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_digits
 from skorch import NeuralNetClassifier, NeuralNetRegressor
 from torch import nn
@@ -22,6 +23,27 @@ class MLP(nn.Module):
 
     def forward(self, X):
         return self.layers(X)
+
+
+class Still(MLP):
+    """Says the same of everything, whatever it is trained on."""
+
+    def forward(self, X):
+        return super().forward(X) * 0
+
+
+class Recorder(TransformerMixin, BaseEstimator):
+    """Notes on how many samples it was fitted; the list is to be made anew by each test."""
+
+    fitted_on: list
+
+    def fit(self, X, y=None):
+        Recorder.fitted_on.append(len(X))
+        self.fitted_ = True
+        return self
+
+    def transform(self, X):
+        return X
 
 
 def make_classifier(module=MLP, **params):

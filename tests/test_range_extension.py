@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from nets import X_DIGITS, Y_DIGITS, Still, make_classifier
 
 from sklr import LRFinder, LRRangeSearch
 from sklr._curves import Reading
@@ -86,11 +86,6 @@ def test_the_budget_bounds_the_extensions():
     assert np.bincount(found.results_["round"]).tolist()[0] == 120
     assert set(found.results_["repeat"][found.results_["round"] == 1]) == {0}
     assert found.suggestion_.cost_steps <= 210
-
-
-class Still(MLP):
-    def forward(self, X):
-        return super().forward(X) * 0
 
 
 def test_three_extensions_at_most_and_flat_stays_flat():

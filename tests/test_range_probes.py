@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
-from sklearn.base import BaseEstimator, TransformerMixin
+from nets import X_DIGITS, Y_DIGITS, Recorder, make_classifier, make_regressor, weights
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.pipeline import make_pipeline
@@ -89,18 +88,6 @@ def test_a_schedule_gets_its_peak():
     found = search(make_classifier(callbacks=[("lr", CyclicalLR())])).suggest()
     assert found.lr == found.max_lr == found.params["callbacks__lr__max_lr"]
     assert found.base_lr == found.max_lr / 4
-
-
-class Recorder(TransformerMixin, BaseEstimator):
-    fitted_on: list
-
-    def fit(self, X, y=None):
-        Recorder.fitted_on.append(len(X))
-        self.fitted_ = True
-        return self
-
-    def transform(self, X):
-        return X
 
 
 def test_preprocessing_is_fitted_once_and_never_on_held_out_rows():

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
-from sklearn.base import BaseEstimator, TransformerMixin
+from nets import X_DIGITS, Y_DIGITS, Recorder, Still, make_classifier, make_regressor
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import accuracy_score, make_scorer
@@ -95,18 +94,6 @@ def test_a_given_validation_set_is_scored():
     np.testing.assert_allclose(scores, np.round(scores), atol=1e-9)
 
 
-class Recorder(TransformerMixin, BaseEstimator):
-    fitted_on: list
-
-    def fit(self, X, y=None):
-        Recorder.fitted_on.append(len(X))
-        self.fitted_ = True
-        return self
-
-    def transform(self, X):
-        return X
-
-
 def test_preprocessing_is_fitted_once_for_scores_too():
     Recorder.fitted_on = []
     search(make_pipeline(Recorder(), split_net()), scoring="accuracy")
@@ -149,11 +136,6 @@ def test_only_one_metric(scoring):
 def test_an_unknown_metric():
     with pytest.raises(ValueError, match="scoring"):
         search(split_net(), scoring="accurracy")
-
-
-class Still(MLP):
-    def forward(self, X):
-        return super().forward(X) * 0
 
 
 def test_a_score_that_does_not_move_is_flat():

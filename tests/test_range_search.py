@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from nets import MLP, X_DIGITS, Y_DIGITS, Still, make_classifier, make_regressor
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes
@@ -219,11 +219,6 @@ def test_callbacks_that_change_training_are_kept_and_others_dropped():
     clipped = make_classifier(callbacks=[GradientNormClipping(1e-6)])
     assert not np.array_equal(search(clipped).results_["loss"], search().results_["loss"])
     assert search(make_classifier(callbacks="disable")).suggest().status == "ok"
-
-
-class Still(MLP):
-    def forward(self, X):
-        return super().forward(X) * 0
 
 
 def test_a_net_that_cannot_learn_gives_no_answer():

@@ -21,13 +21,13 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Bunch, check_consistent_length, check_random_state
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skorch import NeuralNet, NeuralNetRegressor
 from torch.utils.data import Subset
 
-from sklr._inputs import check_inputs, is_for_nets
+from sklr._inputs import check_inputs, check_targets_are_there
 from sklr._nets import find_schedule, mean_loss, replace_schedule
 from sklr._rehearsal import Rehearsal
 from sklr._tasks import Tasks
@@ -38,6 +38,7 @@ from sklr._validation import (
     check_integer,
     check_option,
     check_sequence,
+    check_verbose,
 )
 from sklr.callbacks import SnapshotCosine
 from sklr.callbacks._named import NamedSchedule
@@ -166,7 +167,7 @@ class BaseSnapshotEnsemble(
             self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
             if isinstance(self.weights, str):
                 weights = greedy_weights(outputs, lambda mean: self._loss_of(mean, y))
-        if self.weights is not None and not isinstance(self.weights, str):
+        if self._has_given_weights():
             weights = np.asarray(self.weights, dtype=float)
         self.weights_ = weights / weights.sum()
 
@@ -234,8 +235,7 @@ class BaseSnapshotEnsemble(
             kind = "regressor" if regressor else "classifier"
             requirement = f"be a {kind} net; use {other} for this one"
             raise ParameterTypeError(self, "estimator", requirement, net)
-        if not isinstance(self.verbose, bool):
-            check_integer(self, "verbose", self.verbose, at_least=0)
+        check_verbose(self, self.verbose)
         check_integer(self, "n_runs", self.n_runs, at_least=1)
         check_option(self, "combine", self.combine, COMBINE)
         if self.combine == "parameters" and self.n_runs > 1:
@@ -282,7 +282,7 @@ class BaseSnapshotEnsemble(
         n_members = count
         if self.n_members is not None:
             n_members = check_integer(self, "n_members", self.n_members, at_least=1, at_most=count)
-        if self.weights is not None and not isinstance(self.weights, str):
+        if self._has_given_weights():
             self._check_weights(n_members * self.n_runs)
 
     def _check_weights(self, n_members: int) -> None:
@@ -415,13 +415,7 @@ class BaseSnapshotEnsemble(
     def _checked_data(self, X: Any, y: Any) -> Any:
         """Give validated X, which y belongs to."""
         X = check_inputs(self, X, reset=True)
-        if y is None:
-            raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
-            )
-        if not is_for_nets(X):
-            check_consistent_length(X, y)
+        check_targets_are_there(self, X, y, required=True)
         return X
 
     def _checked(self, X: Any) -> Any:

@@ -22,6 +22,7 @@ def suggestion(
     estimator: object,
     test: RangeTest,
     probes: list[Probe],
+    learned: bool,
     training_steps: int | None,
     notes: str,
     seconds: float,
@@ -38,6 +39,8 @@ def suggestion(
         The ramps and what they say.
     probes : list of Probe
         The best first; may be empty.
+    learned : bool
+        Whether probes have an answer where the ramps have none.
     training_steps : int or None
         Steps of the estimator's own whole training.
     notes : str
@@ -49,7 +52,7 @@ def suggestion(
     reading = test.reading
     if probes:
         assert training_steps is not None
-        if not test.answered and _probes.has_learned(probes):
+        if learned and not test.answered:
             reading = _found_by_probes(reading)
         if reading.status in _curves.ANSWERED:
             reading = _verified(reading, probes, training_steps)
@@ -101,7 +104,7 @@ def _verified(
             "Every probe diverged, at rates far below that of the least loss too. Look at the data "
             "and the module's outputs."
         )
-        return _curves.Reading("failed", message, steepest_lr=reading.steepest_lr)
+        return _curves.Reading("failed", message)
     lr = _probes.verdict(probes[0], training_steps)
     # Never beyond both the best probe and the least loss: there the loss soon explodes.
     peak = max(lr, min(lr * _probes.PEAK, max(probes[0].lr, reading.best_lr)))

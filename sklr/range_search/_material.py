@@ -169,7 +169,7 @@ def prepare(task: Task) -> Material:
 def _silent(net: NeuralNet, rehearsal: Rehearsal, X: Any, train: Any) -> NeuralNet:
     """Give a clone that takes the data, trains on the training part, and does nothing else."""
     silent = clone(net)
-    make_silent(silent, [])
+    make_silent(silent)
     silent.set_params(train_split=TrainingPart(train), **rehearsal.params)
     ordered = any(hasattr(net, f"iterator_train__{name}") for name in ORDER)
     if not ordered and not isinstance(X, IterableDataset):

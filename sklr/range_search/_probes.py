@@ -52,18 +52,12 @@ class _Checkpoints(Callback):
         """Begin to count; a training that goes on counts on."""
         self.done_ = 0
         self.losses_: list[float] = []
-        self.untrained_: float | None = None
         return self
 
     def expect(self, steps: tuple[int, ...], judge: Judge | None) -> None:
         """Say after which steps to judge, and how; None lets go of the held-out data."""
         self.steps_ = steps
         self.judge_ = judge
-
-    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Judge the untrained net."""
-        if self.untrained_ is None and self.judge_ is not None:
-            self.untrained_ = self.judge_(net)
 
     def on_batch_end(
         self, net: NeuralNet, training: bool | None = None, loss: Any = None, **kwargs: Any
@@ -95,15 +89,12 @@ class Probe:
         Held-out losses, or minus the scores, at the checkpoints.
     net : NeuralNet or None
         The net in training.
-    untrained : float
-        What it was judged before; NaN while it has not been trained.
     """
 
     lr: float
     steps: int
     losses: list[float]
     net: NeuralNet | None
-    untrained: float = math.nan
 
 
 def candidates(best_lr: float) -> list[float]:
@@ -176,7 +167,7 @@ def train_on(material: Material, probe: Probe, marks: tuple[int, ...], seed: int
         raise KeyboardInterrupt
     # The net goes from process to process; the data need not.
     watch.expect((), None)
-    return Probe(probe.lr, watch.done_, list(watch.losses_), net, watch.untrained_)
+    return Probe(probe.lr, watch.done_, list(watch.losses_), net)
 
 
 def table(probes: Sequence[Probe], *, scored: bool) -> dict[str, npt.NDArray[Any]]:
@@ -194,12 +185,26 @@ def recent(probe: Probe) -> float:
     return float(np.mean(probe.losses[-max(1, round(len(probe.losses) / 5)) :]))
 
 
-def has_learned(probes: Sequence[Probe]) -> bool:
-    """Tell whether both candidates of the last round have learned something."""
-    return all(
-        probe.untrained - recent(probe) > LEARNT * abs(probe.untrained)
-        for probe in probes[: _budget.KEPT[-1]]
-    )
+def have_learned(material: Material, probes: Sequence[Probe], seed: int) -> bool:
+    """Tell whether both candidates of the last round have learned something.
+
+    Parameters
+    ----------
+    material : Material
+        What they trained on.
+    probes : sequence of Probe
+        The best first.
+    seed : int
+        The one that they began with.
+    """
+    assert material.judge is not None
+    with seeded(seed):
+        untrained = clone(material.net).initialize()
+        # Callbacks may fit the module to the data there.
+        untrained.notify("on_train_begin", X=material.X, y=material.y)
+        before = material.judge(untrained)
+    finalists = probes[: _budget.KEPT[-1]]
+    return all(before - recent(probe) > LEARNT * abs(before) for probe in finalists)
 
 
 def verdict(probe: Probe, training_steps: int) -> float:

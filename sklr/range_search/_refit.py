@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone, is_classifier
-from sklearn.metrics import accuracy_score, check_scoring, r2_score
+from sklearn.metrics import check_scoring
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metadata_routing import process_routing
 from sklearn.utils.metaestimators import available_if
@@ -17,7 +17,7 @@ from skorch import NeuralNet
 
 from sklr._inputs import check_inputs
 from sklr._nets import find_net, fitted_part, seeded
-from sklr._targets import chosen_labels, flat, matching_columns
+from sklr._targets import chosen_labels, default_score, flat, matching_columns
 from sklr.callbacks._progress import was_interrupted
 
 
@@ -159,8 +159,7 @@ class RefittedMixin:
             if get_config()["enable_metadata_routing"]:
                 params = process_routing(self, "score", **params).scorer.score
             return float(check_scoring(self.estimator, self.scoring)(self, X, y, **params))
-        metric = accuracy_score if is_classifier(self.estimator) else r2_score
-        return float(metric(y, self.predict(X), **params))
+        return default_score(self.estimator, y, self.predict(X), **params)
 
     def _proba(self, X: Any) -> Any:
         proba = np.asarray(self.best_estimator_.predict_proba(X))

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.metaestimators import available_if
 from skorch import NeuralNet
 from skorch.dataset import get_len
 
-from sklr._targets import chosen_labels, flat, matching_columns
+from sklr._targets import chosen_labels, default_score, flat, matching_columns
 
 
 class NetSlot(BaseEstimator):
@@ -65,8 +64,7 @@ class NetSlot(BaseEstimator):
 
     def score(self, X: Any, y: Any) -> float:
         """Give the accuracy or R² of the net in it."""
-        metric = accuracy_score if is_classifier(self.net) else r2_score
-        return float(metric(y, self.predict(X)))
+        return default_score(self.net, y, self.predict(X))
 
     def forget(self) -> None:
         """Let go of the data that was noted."""

@@ -18,14 +18,14 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.metrics import check_scoring
-from sklearn.utils import check_consistent_length, check_random_state, get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklr import _curves
-from sklr._inputs import check_inputs, is_for_nets
+from sklr._inputs import check_inputs, check_targets_are_there, is_for_nets
 from sklr._nets import find_net, find_schedule, seeded
 from sklr._targets import encode_labels, regression_targets
 from sklr._tasks import Tasks
@@ -34,6 +34,7 @@ from sklr._validation import (
     check_flag,
     check_integer,
     check_number,
+    check_verbose,
     in_name_of,
 )
 from sklr.callbacks import LRFinder
@@ -235,7 +236,7 @@ class LRRangeSearch(
         start = time.perf_counter()
         finder = self._check_params()
         _, net = find_net(self, self.estimator)
-        find_schedule(net)
+        find_schedule(net)  # refuses several
         for name in FITTED:
             self.__dict__.pop(name, None)
         X, y = self._check_data(net, X, y)
@@ -243,11 +244,7 @@ class LRRangeSearch(
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        n_ramps = (1 + EXTENSIONS) * self.n_repeats
-        split_seed, probe_seed, refit_seed, *ramp_seeds = map(
-            int, np.random.SeedSequence(seed).generate_state(3 + n_ramps)
-        )
+        split_seed, probe_seed, refit_seed, *ramp_seeds = self._seeds()
         task = Task(
             self,
             self.estimator,
@@ -280,6 +277,9 @@ class LRRangeSearch(
                 verbose=bool(self.verbose),
             )
             probes = self._probe(tasks, material, budget, test, probe_seed)
+        # Of ramps with an answer nobody asks.
+        unclear = bool(probes) and not test.answered
+        learned = unclear and _probes.have_learned(material, probes, probe_seed)
         self._takes_nan = material.takes_nan
         self.curve_ = test.curve
         self.phases_ = (test.reading.descent_lr, test.reading.divergence_lr)
@@ -290,6 +290,7 @@ class LRRangeSearch(
             self.estimator,
             test,
             probes,
+            learned,
             material.training_steps,
             self._notes(budget, material, probes, answered=test.answered),
             time.perf_counter() - start,
@@ -298,6 +299,12 @@ class LRRangeSearch(
             self._refit(context, X, y, fit_params, material, refit_seed)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _seeds(self) -> list[int]:
+        """Give a seed for the split, one for the probes, one for the refit, and one a ramp."""
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        n_ramps = (1 + EXTENSIONS) * self.n_repeats
+        return list(map(int, np.random.SeedSequence(seed).generate_state(3 + n_ramps)))
 
     def _probe(
         self, tasks: Tasks, material: Material, budget: Budget, test: RangeTest, seed: int
@@ -323,8 +330,7 @@ class LRRangeSearch(
         for name in ("extend", "probe", "refit"):
             check_flag(self, name, getattr(self, name))
         check_number(self, "budget", self.budget, above=0)
-        if not isinstance(self.verbose, bool):
-            check_integer(self, "verbose", self.verbose, at_least=0)
+        check_verbose(self, self.verbose)
         if not (self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)):
             requirement = "be the name of a metric, a scorer or None"
             raise ParameterTypeError(self, "scoring", requirement, self.scoring)
@@ -334,15 +340,10 @@ class LRRangeSearch(
         """Validate data; give it with labels encoded."""
         X = check_inputs(self, X, reset=True, preprocessed=net is not self.estimator)
         self._classes, self._flat_targets = None, False
+        required = get_tags(net).target_tags.required and not is_for_nets(X)
+        check_targets_are_there(self, X, y, required=required)
         if y is None:
-            if get_tags(net).target_tags.required and not is_for_nets(X):
-                raise ValueError(
-                    f"This {type(self).__name__} estimator requires y to be passed, but the target "
-                    "y is None."
-                )
             return X, None
-        if not is_for_nets(X):
-            check_consistent_length(X, y)
         if is_classifier(net):
             encoder, y = encode_labels(net, y)
             self._classes = encoder.classes_
