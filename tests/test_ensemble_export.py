@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
@@ -111,3 +112,21 @@ def test_before_fit():
     for method in ("to_voting", "to_module"):
         with pytest.raises(NotFittedError):
             getattr(SnapshotEnsemble(make_classifier()), method)()
+
+
+def test_a_votingclassifier_that_is_cloned_and_fitted_keeps_the_members():
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
+    voting = ensemble.fit(X_DIGITS, WORDS).to_voting()
+    again = clone(voting).fit(X_DIGITS, WORDS)
+    np.testing.assert_array_equal(again.predict_proba(X_DIGITS), voting.predict_proba(X_DIGITS))
+
+
+def test_one_module_leaves_the_members_trainable_and_its_own():
+    ensemble = SnapshotEnsemble(make_classifier(), n_snapshots=2, random_state=0)
+    module = ensemble.fit(X_DIGITS, WORDS).to_module()
+    member = ensemble.estimators_[0].module_
+    assert all(parameter.requires_grad for parameter in member.parameters())
+    before = module(torch.from_numpy(X_DIGITS))
+    with torch.no_grad():
+        member.layers[0].weight.zero_()
+    assert torch.equal(module(torch.from_numpy(X_DIGITS)), before)

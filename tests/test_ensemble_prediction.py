@@ -155,3 +155,41 @@ def test_a_memory_map_is_read_slice_by_slice(tmp_path):
     tracemalloc.stop()
     np.testing.assert_allclose(proba[:500], ensemble.predict_proba(X_DIGITS), rtol=1e-5)
     assert peak < X.nbytes / 2
+
+
+class InPlace(MLP):
+    """Changes its inputs, as a first ReLU(inplace=True) does."""
+
+    def forward(self, X):
+        return super().forward(X.sub_(0.5))
+
+
+class Two(MLP):
+    def forward(self, left, right):
+        return super().forward(torch.cat([left.mul_(2), right], dim=1))
+
+
+def test_a_module_that_works_in_place_changes_nothing_for_the_next_member():
+    ensemble = fit(make_classifier(InPlace))
+    before = X_DIGITS.copy()
+    np.testing.assert_allclose(
+        together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS), rtol=2e-5, atol=1e-7
+    )
+    np.testing.assert_array_equal(X_DIGITS, before)
+    X = {"left": X_DIGITS[:, :32].copy(), "right": X_DIGITS[:, 32:].copy()}
+    ensemble = fit(make_classifier(Two), X)
+    np.testing.assert_allclose(together(ensemble, X), alone(ensemble, X), rtol=2e-5, atol=1e-7)
+
+
+def test_an_order_of_its_own_in_prediction_is_kept():
+    ensemble = fit(make_classifier(iterator_valid__sampler=range(499, -1, -1)))
+    assert len(list(ensemble._slices(X_DIGITS))) == 1
+    np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
+
+
+def test_a_slice_holds_fewer_of_larger_samples():
+    wide = np.tile(X_DIGITS, 2)
+    net = make_classifier(module__n_inputs=128)
+    lengths = [part.shape[1] for part in fit(net, wide)._slices(wide)]
+    assert lengths == [256, 244]
+    assert [part.shape[1] for part in fit()._slices(X_DIGITS)] == [500]

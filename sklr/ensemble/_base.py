@@ -408,7 +408,7 @@ class BaseSnapshotEnsemble(
         -------
         EnsembleModule
             Gives the weighted mean of the members' probabilities (of a regressor: values), of
-            all outputs that the net has. It shares the members' weights.
+            all outputs that the net has. The members stay as they are.
         """
         return ensemble_module(self)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,6 +54,10 @@ class ClassifierMember(ClassifierMixin, BaseEstimator):
         """Do nothing: the net is fitted."""
         return self
 
+    def __sklearn_clone__(self) -> ClassifierMember:
+        # A clone of the net would not be fitted, and fit would not fit it.
+        return self
+
     def predict_proba(self, X: Any) -> Array:
         """Give the net's probabilities."""
         return matching_columns(np.asarray(self.net.predict_proba(_as_array(X))), self.n_classes)
@@ -87,6 +92,9 @@ class RegressorMember(RegressorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> RegressorMember:
         """Do nothing: the net is fitted."""
+        return self
+
+    def __sklearn_clone__(self) -> RegressorMember:
         return self
 
     def predict(self, X: Any) -> Array:
@@ -195,7 +203,7 @@ def ensemble_module(ensemble: Any) -> EnsembleModule:
     weights = ensemble._weights_of_members()
     weights = np.ones(len(nets)) if weights is None else weights
     module = EnsembleModule(
-        [net.module_ for net in nets],
+        [copy.deepcopy(net.module_) for net in nets],
         [net._get_predict_nonlinearity() for net in nets],
         weights / weights.sum(),
     )
