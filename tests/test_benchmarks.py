@@ -107,3 +107,22 @@ def test_every_rival_gives_a_rate_or_none_without_a_trace(tmp_path, monkeypatch,
     assert repr(range_rivals.rates(task, 0)) == repr(rates)
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_quick_run_of_ensemble_speed_reports_on_every_claim(tmp_path):
+    output = tmp_path / "results.md"
+    script = BENCHMARKS / "bench_ensemble_speed.py"
+    command = [sys.executable, "-W", "error", script, "--quick", "--output", output]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == [output]
+
+    written = output.read_text(encoding="utf-8")
+    assert written.strip() == done.stdout.strip()
+    _, summary = written.split("## Summary")
+    for beginning, n_claims in {"predict_proba": 5, "extra peak memory": 3, "fit": 3}.items():
+        rows = re.findall(rf"^\| {beginning}, .*\| (?:yes|no) +\|$", summary, re.M)
+        assert len(rows) == n_claims, beginning

@@ -1,0 +1,438 @@
+"""What ensembles gain at equal budget: python benchmarks/bench_ensemble_accuracy.py [--choose].
+
+With --choose, recipes are trained from seeds of their own and judged on the validation part: the
+table by which `DEFAULT` and `STATED` are chosen. Without it, from other seeds, the test part is
+read. Every recipe trains as many epochs as the single net, at the rate that `LRRangeSearch` gives
+for the single cosine net; the ceiling alone costs three times that. torch runs on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ensemble_tasks import TASKS, Task
+from numpy.typing import NDArray
+from report import Claim, Report, Table, summary
+
+from sklr import LRRangeSearch, SnapshotEnsemble
+from sklr.callbacks import SGDR, CosineDecay, FastGeometric, Schedule, SnapshotCosine, StepDecay
+from sklr.schedules import CosineDecay as CosineValue
+from sklr.schedules import CosineRestarts, join
+
+RESULTS = Path(__file__).with_name("results_ensemble_accuracy.md")
+SEEDS = (0, 1, 2, 3, 4)
+TUNING_SEEDS = (100, 101)
+"""Seeds of --choose: none of those reported."""
+N_BINS = 15
+N_DRAWS = 10_000
+
+MOST_WORSE = 1.02
+LEAST_BETTER = 0.92
+WORTH_WINNING = 0.05
+SHARE = 0.5
+
+STEP = "single, step decay"
+COSINE = "single, cosine"
+CEILING = "3 cosine nets, 3x the cost"
+SNAPSHOTS = "snapshots, M=5"
+LENGTHENING = "SGDR 1:2:4"
+FGE = "FGE"
+GREEDY = "FGE, greedy weights"
+SWA = "FGE, SWA"
+RESTARTS = "long cosine, 4 short restarts"
+SPLIT = "3 cosine nets of a third each"
+
+Array = NDArray[np.float64]
+
+
+class Scores(NamedTuple):
+    error: float
+    log_loss: float
+    ece: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of an ensemble, and the ways in which its members are used.
+
+    Attributes
+    ----------
+    ways : dict
+        By name, what gives the probabilities from the members' (members, samples, classes) and the
+        ensemble's weights.
+    schedule : callable
+        From a task and the rate to the callback.
+    params : dict
+        Further parameters of the ensemble.
+    share : int
+        The budget is divided among so many trainings.
+    """
+
+    ways: Mapping[str, Callable[[Array, Array], Array]]
+    schedule: Callable[[Task, float], Any]
+    params: Mapping[str, Any]
+    share: int = 1
+
+
+def _mean(members: Array, weights: Array) -> Array:
+    return members.mean(axis=0)
+
+
+def _first(members: Array, weights: Array) -> Array:
+    return members[0]
+
+
+def _weighted(members: Array, weights: Array) -> Array:
+    return np.average(members, axis=0, weights=weights)
+
+
+def _restarts(task: Task, lr: float, long: float = 0.6, n_short: int = 4) -> Schedule:
+    """Make one long fall, then short ones from half the peak, as a composition."""
+    n_steps = task.n_steps
+    begin = round(long * n_steps)
+    short = CosineRestarts(max_lr=lr / 2, cycle_length=(n_steps - begin) / n_short)
+    return Schedule(join([CosineValue(min_lr=0.0, max_lr=lr, n_steps=begin), short], [begin]))
+
+
+def _fit(name: str, callback: Any, share: int = 1, **params: Any) -> Fit:
+    return Fit({name: _mean}, lambda task, lr: callback, params, share)
+
+
+BASELINES = (
+    _fit(STEP, StepDecay()),
+    Fit({COSINE: _first, CEILING: _mean}, lambda task, lr: CosineDecay(), {"n_runs": 3}),
+)
+REPORTED = (
+    _fit(SNAPSHOTS, SnapshotCosine(n_cycles=5)),
+    _fit(LENGTHENING, SGDR(unit="fraction", cycle_length=1 / 7, cycle_mult=2)),
+    Fit(
+        {FGE: _mean, GREEDY: _weighted},
+        lambda task, lr: FastGeometric(),
+        {"weights": "greedy"},
+    ),
+    _fit(SWA, FastGeometric(), combine="parameters"),
+    Fit({RESTARTS: _mean}, _restarts, {}),
+    _fit(SPLIT, CosineDecay(), share=3, n_runs=3),
+)
+CANDIDATES = (
+    REPORTED[0],
+    REPORTED[1],
+    REPORTED[2],
+    REPORTED[4],
+    REPORTED[5],
+    _fit("snapshots, M=3", SnapshotCosine(n_cycles=3)),
+    _fit("snapshots, M=8", SnapshotCosine(n_cycles=8)),
+    _fit("FGE, pretrain_fraction=0.5", FastGeometric(pretrain_fraction=0.5)),
+    _fit("FGE, 0.5, n_cycles=10", FastGeometric(pretrain_fraction=0.5, n_cycles=10)),
+)
+
+DEFAULT = FGE
+"""Provisional, by --choose with its first seed only: the least error of the recipes with one
+training, nothing to be learned on held-out data, and both log-loss and ECE under the single cosine
+net's."""
+STATED = SPLIT
+"""Provisional, likewise: the least error of all recipes."""
+
+
+def scores(proba: Array, y: NDArray[np.int64]) -> Scores:
+    """Give error, log-loss, and expected calibration error over 15 even bins of confidence."""
+    true = proba[np.arange(len(y)), y]
+    confidence, right = proba.max(axis=1), proba.argmax(axis=1) == y
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    gaps = [abs(confidence[bins == b].sum() - right[bins == b].sum()) for b in range(N_BINS)]
+    log_loss = -np.log(np.maximum(true, 1e-12)).mean()
+    return Scores(float(1 - right.mean()), float(log_loss), float(sum(gaps) / len(y)))
+
+
+def _identity(task: Task) -> tuple[str, ...]:
+    return task.name, str(task.max_epochs), str(task.batch_size)
+
+
+class Runs:
+    """Fits and scores, each once; with a file, also over several runs of the script."""
+
+    def __init__(self, data_dir: Path | None, cache: Path | None, on_test: bool) -> None:
+        self.data_dir, self.cache = data_dir, cache
+        self.part = "test" if on_test else "valid"
+        self.known: dict[tuple[str, ...], Any] = {}
+        if cache is not None and cache.is_file():
+            for line in cache.read_text(encoding="utf-8").splitlines():
+                key, value = json.loads(line)
+                self.known[tuple(key)] = value
+
+    def _keep(self, key: tuple[str, ...], value: Any) -> None:
+        self.known[key] = value
+        if self.cache is not None:
+            with self.cache.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([key, value]) + "\n")
+
+    def rate(self, task: Task) -> float:
+        """Search the rate on the training part, for the single net with a cosine."""
+        key = ("rate", *_identity(task))
+        if key not in self.known:
+            parts = task.parts(self.data_dir)
+            search = LRRangeSearch(task.net(), random_state=0).fit(parts.X_train, parts.y_train)
+            self._keep(key, search.suggest().lr)
+        return float(self.known[key])
+
+    def scores(self, task: Task, fit: Fit, seed: int) -> dict[str, Scores]:
+        """Train, and score each way of using the members."""
+        keys = {
+            way: (self.part, *_identity(task), way, repr(fit.schedule(task, 1.0)), str(seed))
+            for way in fit.ways
+        }
+        if not all(key in self.known for key in keys.values()):
+            for way, value in self._scored(task, fit, seed).items():
+                self._keep(keys[way], value)
+        return {way: Scores(*self.known[key]) for way, key in keys.items()}
+
+    def _scored(self, task: Task, fit: Fit, seed: int) -> dict[str, Scores]:
+        parts, lr = task.parts(self.data_dir), self.rate(task)
+        X, y = getattr(parts, f"X_{self.part}"), getattr(parts, f"y_{self.part}")
+        net = task.net(
+            lr=lr,
+            max_epochs=task.max_epochs // fit.share,
+            callbacks=[("lr", fit.schedule(task, lr))],
+        )
+        ensemble = SnapshotEnsemble(net, flatten_transform=False, random_state=seed, **fit.params)
+        with warnings.catch_warnings():
+            # What averaging the weights costs is in the figures.
+            warnings.filterwarnings("ignore", message="The averaged weights have")
+            ensemble.fit(parts.X_train, parts.y_train)
+        members = ensemble.transform(X).astype(np.float64)
+        return {way: scores(use(members, ensemble.weights_), y) for way, use in fit.ways.items()}
+
+
+Results = dict[str, NDArray[np.float64]]
+"""By way: an array of shape (pairs, seeds, 3), the last axis that of `Scores`."""
+
+
+def run(runs: Runs, tasks: Sequence[Task], fits: Sequence[Fit], seeds: Sequence[int]) -> Results:
+    found: dict[str, dict[tuple[str, int], Scores]] = {}
+    for seed in seeds:
+        for task in tasks:
+            for fit in fits:
+                for way, value in runs.scores(task, fit, seed).items():
+                    found.setdefault(way, {})[task.name, seed] = value
+    return {
+        way: np.array([[values[task.name, seed] for seed in seeds] for task in tasks])
+        for way, values in found.items()
+    }
+
+
+def log_ratios(results: Results, way: str, rival: str) -> Array:
+    """Give the log of the ratio of errors, shape (pairs, seeds); no error counts as half a one."""
+    least = 0.5 / 8_000
+    ours, theirs = results[way][..., 0], results[rival][..., 0]
+    return np.log(np.maximum(ours, least)) - np.log(np.maximum(theirs, least))
+
+
+def ratio(logs: Array) -> float:
+    return float(np.exp(logs.mean()))
+
+
+def interval(logs: Array) -> tuple[float, float]:
+    """Give the 95% bootstrap interval of the ratio, paired: pairs are drawn, with their seeds."""
+    rng = np.random.default_rng(0)
+    draws = rng.choice(logs.mean(axis=1), (N_DRAWS, len(logs))).mean(axis=1)
+    low, high = np.exp(np.percentile(draws, [2.5, 97.5]))
+    return float(low), float(high)
+
+
+def shares(results: Results, way: str) -> tuple[Array, Array]:
+    """Give the ceiling's relative gain over the single cosine net, and the share that is won."""
+    single, ceiling, ours = (results[name][..., 0].mean(axis=1) for name in (COSINE, CEILING, way))
+    # Where the ceiling gains nothing there is no share, and none is printed.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 1 - ceiling / single, (single - ours) / (single - ceiling)
+
+
+def percent(value: float) -> str:
+    return f"{100 * (value - 1):+.1f}%"
+
+
+def overview(results: Results) -> Table:
+    rows = []
+    for way in results:
+        logs = log_ratios(results, way, COSINE)
+        low, high = interval(logs)
+        worst = float(np.exp(logs.mean(axis=1).max()))
+        relative = results[way].mean(axis=(0, 1)) / results[COSINE].mean(axis=(0, 1))
+        rows.append(
+            (
+                way,
+                percent(ratio(logs)),
+                f"{percent(low)} to {percent(high)}",
+                percent(worst),
+                percent(ratio(log_ratios(results, way, STEP))),
+                f"{relative[1]:.3f}",
+                f"{relative[2]:.3f}",
+            )
+        )
+    header = ("recipe", "error vs cosine", "95%", "worst pair", "error vs step decay")
+    return Table((*header, "log-loss / cosine's", "ECE / cosine's"), rows)
+
+
+def by_pair(results: Results, tasks: Sequence[Task]) -> Table:
+    rows = []
+    for i, task in enumerate(tasks):
+        for way, values in results.items():
+            errors, means = 100 * values[i, :, 0], values[i].mean(axis=0)
+            rows.append(
+                (
+                    task.name,
+                    way,
+                    f"{errors.mean():.2f} ({errors.min():.2f}-{errors.max():.2f})",
+                    percent(ratio(log_ratios(results, way, COSINE)[i])),
+                    f"{means[1]:.4f}",
+                    f"{100 * means[2]:.2f}",
+                )
+            )
+    return Table(("pair", "recipe", "error, %", "vs cosine", "log-loss", "ECE, %"), rows)
+
+
+def ceiling_table(results: Results, tasks: Sequence[Task]) -> Table:
+    ways = [way for way in results if way not in (STEP, COSINE, CEILING)]
+    gains = shares(results, CEILING)[0]
+    columns = [shares(results, way)[1] for way in ways]
+    rows = [
+        (
+            task.name,
+            f"{100 * gains[i]:.1f}%",
+            *(f"{c[i]:.2f}" if gains[i] >= WORTH_WINNING else "-" for c in columns),
+        )
+        for i, task in enumerate(tasks)
+    ]
+    return Table(("share of the ceiling's gain", "ceiling's gain", *ways), rows)
+
+
+def claims(results: Results) -> list[Claim]:
+    low, high = interval(log_ratios(results, DEFAULT, COSINE))
+    found = [
+        Claim(
+            f"test error of the default ({DEFAULT})",
+            COSINE,
+            f"not worse by over {percent(MOST_WORSE)}, 95% over pairs",
+            f"{percent(low)} to {percent(high)}",
+            high <= MOST_WORSE,
+        )
+    ]
+    for name, way in (("default", DEFAULT), ("stated recipe", STATED)):
+        better = ratio(log_ratios(results, way, STEP))
+        found.append(
+            Claim(
+                f"test error of the {name} ({way})",
+                STEP,
+                f"{percent(LEAST_BETTER)}, geometric mean",
+                percent(better),
+                better <= LEAST_BETTER,
+            )
+        )
+        gains, won = shares(results, way)
+        worth = gains >= WORTH_WINNING
+        enough = int((won[worth] >= SHARE).sum())
+        found.append(
+            Claim(
+                f"share of the ceiling's gain, {name} ({way})",
+                CEILING,
+                f"at least {SHARE:g} in each pair with {WORTH_WINNING:.0%} to be won",
+                f"{enough} of {worth.sum()} pairs, median {np.median(won[worth]):.2f}"
+                if worth.any()
+                else "nothing to be won",
+                bool(worth.any()) and enough == worth.sum(),
+            )
+        )
+        relative = results[way].mean(axis=(0, 1)) / results[COSINE].mean(axis=(0, 1))
+        for i, what in ((1, "log-loss"), (2, "ECE")):
+            found.append(
+                Claim(
+                    f"{what} of the {name} ({way})",
+                    COSINE,
+                    "under 1x, in the mean",
+                    f"{relative[i]:.3f}x",
+                    bool(relative[i] < 1),
+                )
+            )
+    return found
+
+
+NOTES = (
+    "Errors are on labels that are not noisy; `vs` is the ratio of errors, geometric mean over "
+    "pairs and seeds. The 95% interval is by bootstrap over the pairs, paired by seed.",
+    f"`{SPLIT}` is `SnapshotEnsemble(net with a third of max_epochs, schedule=CosineDecay(), "
+    "n_runs=3)`: no snapshots, but independent nets, at the cost of one.",
+    f"`{RESTARTS}` falls over 60% of the steps, then 4 times from half the peak.",
+    "ECE has 15 even bins of the highest probability.",
+)
+
+
+def choose(runs: Runs, tasks: Sequence[Task], seeds: Sequence[int]) -> Report:
+    results = run(runs, tasks, (*BASELINES, *CANDIDATES), seeds)
+    notes = (f"Validation data, seeds {seeds}; the test part is not read.", *NOTES)
+    tables = [overview(results), ceiling_table(results, tasks), by_pair(results, tasks)]
+    return Report("Choosing a recipe", notes, tables, [])
+
+
+def measure(runs: Runs, tasks: Sequence[Task], seeds: Sequence[int]) -> Report:
+    results = run(runs, tasks, (*BASELINES, *REPORTED), seeds)
+    part = "Test" if runs.part == "test" else "Validation"
+    notes = (
+        f"{part} data, seeds {seeds}; the recipes were fixed by --choose, on validation data from "
+        f"seeds {TUNING_SEEDS}.",
+        *NOTES,
+    )
+    tables = [overview(results), ceiling_table(results, tasks), by_pair(results, tasks)]
+    return Report("Test error at equal budget", notes, tables, claims(results))
+
+
+def main() -> None:
+    arguments = _parse()
+    torch.set_num_threads(1)
+    tasks: Sequence[Task] = TASKS
+    seeds = TUNING_SEEDS if arguments.choose else SEEDS
+    if arguments.quick:
+        tasks = [task.shortened() for task in TASKS if task.data == "digits"]
+        seeds = seeds[:1]
+    if arguments.seeds is not None:
+        seeds = seeds[: arguments.seeds]
+    # A trial run has no business with the test part.
+    on_test = not (arguments.choose or arguments.quick)
+    runs = Runs(arguments.data_dir, arguments.cache, on_test=on_test)
+    try:
+        for task in {task.data: task for task in tasks}.values():
+            task.parts(arguments.data_dir)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    report = (choose if arguments.choose else measure)(runs, tasks, seeds)
+    written = str(report)
+    if report.claims:
+        written += f"\n\n{summary(report.claims)}"
+    print(written)
+    full = not (arguments.quick or arguments.choose or arguments.seeds)
+    output = arguments.output or (RESULTS if full else None)
+    if output is not None:
+        output.write_text(written + "\n", encoding="utf-8")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--choose", action="store_true", help="judge recipes on validation data")
+    parser.add_argument("--quick", action="store_true", help="short trainings on digits, one seed")
+    parser.add_argument("--seeds", type=int, help="only the first so many seeds")
+    parser.add_argument("--data-dir", type=Path, help="folder of Fashion-MNIST's .gz files")
+    parser.add_argument("--cache", type=Path, help="file of finished trainings, to go on from")
+    parser.add_argument("--output", type=Path, help=f"file to write; a full run: {RESULTS.name}")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
