@@ -208,6 +208,22 @@ def seeded(seed: int) -> Iterator[None]:
             random.setstate(python_state)
 
 
+def begin(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
+    """Give a net as it is when its training begins, with nothing trained.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        A clone, not initialized.
+    X, y : object
+        What it would be trained on.
+    """
+    net.initialize()
+    # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
+    net.notify("on_train_begin", X=X, y=y)
+    return net
+
+
 def mean_loss(net: NeuralNet, dataset: Any) -> float:
     """Give the mean loss on a data set; infinite where it is no finite number."""
     total, count = 0.0, 0

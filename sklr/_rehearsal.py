@@ -13,7 +13,7 @@ from skorch.dataset import get_len
 from skorch.utils import multi_indexing
 from torch.utils.data import Dataset
 
-from sklr._nets import make_silent, seeded
+from sklr._nets import begin, make_silent, seeded
 from sklr._validation import ParameterValueError
 from sklr.data import AdaptedDataset, ArrayDataset
 
@@ -61,9 +61,7 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
     make_silent(untrained)
     feeds_itself = not _takes_adapted_data(net)
     with seeded(0):
-        untrained.initialize()
-        # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
-        untrained.notify("on_train_begin", X=X, y=y)
+        begin(untrained, X, y)
         if isinstance(X, Dataset):
             return Rehearsal({}, None)
         if feeds_itself:

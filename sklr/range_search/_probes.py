@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 
 from sklr import schedules
 from sklr._curves import smooth
-from sklr._nets import seeded
+from sklr._nets import begin, seeded
 from sklr._tasks import Tasks
 from sklr.callbacks import Schedule
 from sklr.range_search import _budget
@@ -199,10 +199,7 @@ def have_learned(material: Material, probes: Sequence[Probe], seed: int) -> bool
     """
     assert material.judge is not None
     with seeded(seed):
-        untrained = clone(material.net).initialize()
-        # Callbacks may fit the module to the data there.
-        untrained.notify("on_train_begin", X=material.X, y=material.y)
-        before = material.judge(untrained)
+        before = material.judge(begin(clone(material.net), material.X, material.y))
     finalists = probes[: _budget.KEPT[-1]]
     return all(before - recent(probe) > LEARNT * abs(before) for probe in finalists)
 
