@@ -55,6 +55,19 @@ def test_scores_of_known_probabilities():
     assert found.ece == pytest.approx((abs(3 * 0.75 - 2) + 0.5) / 4, rel=1e-15)
 
 
+def test_probabilities_are_held_against_labels_as_wrong_as_the_trainings():
+    proba = np.array([[0.9, 0.1, 0.0], [0.4, 0.2, 0.4]])
+    y, noise = np.array([0, 2]), 0.2
+    found = bench.scores(proba, y, noise)
+    repeated = np.array([[0] * 8 + [1, 2], [2] * 8 + [0, 1]])
+    safe = np.maximum(proba, 1e-12)
+    log_loss = -np.mean([np.log(safe[i, label]) for i in range(2) for label in repeated[i]])
+    assert found.error == 0.5
+    assert found.log_loss == pytest.approx(log_loss, rel=1e-12)
+    # The first is right for 8 of its 10 labels, the second for 1 of 10.
+    assert found.ece == pytest.approx((abs(0.9 - 0.8) + abs(0.4 - 0.1)) / 2, rel=1e-12)
+
+
 def test_interval_is_one_number_where_every_pair_has_the_same_ratio():
     logs = np.full((3, 2), np.log(0.5))
     np.testing.assert_allclose(bench.interval(logs), (0.5, 0.5), rtol=1e-14)
