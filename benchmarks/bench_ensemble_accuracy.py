@@ -225,7 +225,10 @@ class Runs:
             warnings.filterwarnings("ignore", message="The averaged weights have")
             ensemble.fit(parts.X_train, parts.y_train)
         members = ensemble.transform(X).astype(np.float64)
-        return {way: scores(use(members, ensemble.weights_), y, task.noise) for way, use in fit.ways.items()}
+        return {
+            way: scores(use(members, ensemble.weights_), y, task.noise)
+            for way, use in fit.ways.items()
+        }
 
 
 Results = dict[str, NDArray[np.float64]]

@@ -69,7 +69,7 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
         params: dict[str, Any] = {"dataset": AdaptedDataset}
         dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
         if dtypes and not hasattr(net, "dataset__dtype"):
-            params["dataset__dtype"] = dtypes[0]
+            params["dataset__dtype"] = str(dtypes[0]).removeprefix("torch.")
         # Not by set_params, which makes parts of an initialized net anew.
         vars(untrained).update(params)
         shape = _output_shape(untrained, X)

@@ -316,8 +316,10 @@ class AdaptedDataset(ArrayDataset):
 
     Parameters
     ----------
-    X, y, length, dtype
+    X, y, length
         As in ArrayDataset.
+    dtype : str, torch.dtype or None, default=None
+        As in ArrayDataset, or its name, such as 'float32', which files can keep.
     floats : bool, default=False
         Whether inputs of any other dtype become `dtype` too, batch by batch.
     columns : bool, default=False
@@ -331,7 +333,7 @@ class AdaptedDataset(ArrayDataset):
         X: Any,
         y: Any = None,
         length: int | None = None,
-        dtype: torch.dtype | None = None,
+        dtype: str | torch.dtype | None = None,
         floats: bool = False,
         columns: bool = False,
         sample_weight: NDArray[np.float32] | None = None,
@@ -339,7 +341,7 @@ class AdaptedDataset(ArrayDataset):
         self.floats = floats
         self.columns = columns
         self.sample_weight = sample_weight
-        super().__init__(X, y, length, dtype)
+        super().__init__(X, y, length, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
     def _parse_data(self) -> None:
         super()._parse_data()

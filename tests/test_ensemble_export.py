@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
-from skorch import NeuralNetBinaryClassifier
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 
 from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
 
@@ -106,6 +106,22 @@ def test_one_module_of_a_binary_net_and_of_a_regressor():
     np.testing.assert_allclose(
         module(torch.from_numpy(X)).numpy().ravel(), regressor.predict(X), rtol=1e-3, atol=1e-5
     )
+
+
+class OwnInference(NeuralNetClassifier):
+    def infer(self, x, **fit_params):
+        return super().infer(x * 2, **fit_params)
+
+
+def test_a_net_that_predicts_in_its_own_way_is_no_module():
+    params = make_classifier().get_params(deep=False)
+    params = {name: value for name, value in params.items() if not name.startswith("_")}
+    ensemble = SnapshotEnsemble(OwnInference(**params), n_snapshots=2, random_state=0)
+    with pytest.raises(TypeError, match="'estimator' parameter of SnapshotEnsemble must predict"):
+        ensemble.fit(X_DIGITS, WORDS).to_module()
+    # The members of a VotingClassifier are the nets, which have their own way.
+    voting = ensemble.to_voting()
+    np.testing.assert_array_equal(voting.predict(X_DIGITS), ensemble.predict(X_DIGITS))
 
 
 def test_before_fit():

@@ -10,6 +10,7 @@ from scipy import sparse
 from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from sklr import SnapshotEnsemble
 from sklr.ensemble import _prediction
@@ -100,6 +101,11 @@ class OwnInference(NeuralNetClassifier):
         return super().infer(x * 2, **fit_params)
 
 
+class OwnStep(NeuralNetClassifier):
+    def evaluation_step(self, batch, training=False):
+        return super().evaluation_step(batch, training).flip(1)
+
+
 class OwnProba(NeuralNetClassifier):
     def predict_proba(self, X):
         return np.roll(super().predict_proba(X), 1, axis=1)
@@ -110,26 +116,74 @@ class OwnDataset(Dataset):
         return super().transform(X / 2, y)
 
 
-@pytest.mark.parametrize("kind", [OwnInference, OwnProba, OwnDataset])
-def test_nets_that_predict_in_their_own_way_are_asked(kind):
-    params = make_classifier().get_params(deep=False)
-    params = {name: value for name, value in params.items() if not name.startswith("_")}
-    if kind is OwnDataset:
-        net = NeuralNetClassifier(**(params | {"dataset": OwnDataset}))
-    else:
-        net = kind(**params)
+def of_class(cls, **params):
+    """Give the small classifier as a net of another class."""
+    defaults = make_classifier().get_params(deep=False)
+    defaults = {name: value for name, value in defaults.items() if not name.startswith("_")}
+    return cls(**(defaults | params))
+
+
+@pytest.mark.parametrize(
+    ("net", "lengths"),
+    [
+        pytest.param(of_class(OwnProba), [500], id="predict_proba"),
+        pytest.param(of_class(OwnInference), [50] * 10, id="infer"),
+        pytest.param(of_class(OwnStep), [50] * 10, id="evaluation_step"),
+        pytest.param(of_class(NeuralNetClassifier, dataset=OwnDataset), [50] * 10, id="dataset"),
+    ],
+)
+def test_nets_that_predict_in_their_own_way_are_asked(net, lengths):
     ensemble = fit(net)
-    slices = list(ensemble._slices(X_DIGITS))
-    assert len(slices) == 1
-    np.testing.assert_array_equal(slices[0], alone(ensemble, X_DIGITS))
-
-
-def test_torch_data_sets():
-    ensemble = fit()
-    dataset = Dataset(X_DIGITS, Y_DIGITS)
+    assert [part.shape[1] for part in ensemble._slices(X_DIGITS)] == lengths
+    np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
     np.testing.assert_allclose(
-        ensemble.predict_proba(dataset), ensemble.predict_proba(X_DIGITS), rtol=1e-5
+        ensemble.predict_proba(X_DIGITS), alone(ensemble, X_DIGITS).mean(axis=0), rtol=1e-6
     )
+
+
+class Counted(Dataset):
+    """Counts how often a sample is fetched."""
+
+    n_fetched = 0
+
+    def __getitem__(self, i):
+        Counted.n_fetched += 1
+        return super().__getitem__(i)
+
+
+def test_torch_data_sets_are_read_once_for_all_members():
+    ensemble = fit()
+    Counted.n_fetched = 0
+    np.testing.assert_allclose(
+        ensemble.predict_proba(Counted(X_DIGITS, Y_DIGITS)),
+        ensemble.predict_proba(X_DIGITS),
+        rtol=1e-5,
+    )
+    assert Counted.n_fetched == len(X_DIGITS)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(zip(X_DIGITS, Y_DIGITS, strict=True))
+
+
+def test_a_data_set_without_a_length():
+    ensemble = fit()
+    np.testing.assert_allclose(
+        ensemble.predict_proba(Stream()), ensemble.predict_proba(X_DIGITS), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "n_given"),
+    [({"drop_last": True, "batch_size": 150}, 450), ({"sampler": range(0, 500, 2)}, 250)],
+    ids=["fewer", "some"],
+)
+def test_predictions_that_are_not_of_every_sample_are_refused(own, n_given):
+    own = {f"iterator_valid__{name}": value for name, value in own.items()}
+    ensemble = fit(make_classifier(**own))
+    with pytest.raises(ValueError, match=f"give each of the 500 samples once .* Got {n_given}"):
+        ensemble.predict(X_DIGITS)
 
 
 def test_prediction_moves_no_random_state_and_needs_no_gradient():
@@ -179,11 +233,14 @@ def test_a_module_that_works_in_place_changes_nothing_for_the_next_member():
     X = {"left": X_DIGITS[:, :32].copy(), "right": X_DIGITS[:, 32:].copy()}
     ensemble = fit(make_classifier(Two), X)
     np.testing.assert_allclose(together(ensemble, X), alone(ensemble, X), rtol=2e-5, atol=1e-7)
+    # Batch by batch too.
+    batches = fit(make_classifier(InPlace, iterator_valid__shuffle=False))
+    np.testing.assert_array_equal(together(batches, X_DIGITS), alone(batches, X_DIGITS))
 
 
 def test_an_order_of_its_own_in_prediction_is_kept():
     ensemble = fit(make_classifier(iterator_valid__sampler=range(499, -1, -1)))
-    assert len(list(ensemble._slices(X_DIGITS))) == 1
+    assert [part.shape[1] for part in ensemble._slices(X_DIGITS)] == [50] * 10
     np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
 
 

@@ -48,7 +48,7 @@ from sklr.ensemble._disagreement import diversity
 from sklr.ensemble._export import EnsembleModule, ensemble_module
 from sklr.ensemble._fingerprint import fingerprint
 from sklr.ensemble._greedy import greedy_weights
-from sklr.ensemble._prediction import StateDict, make_member, member_outputs
+from sklr.ensemble._prediction import StateDict, joined, make_member, member_outputs
 from sklr.ensemble._training import Training, held_out_data, rows_trained_on, train
 from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
@@ -160,8 +160,7 @@ class BaseSnapshotEnsemble(
         weights = np.ones(n_members)
         if held_out is not None:
             X, y = held_out
-            parts = member_outputs(self.estimators_, X, self._finish)
-            outputs = np.concatenate(list(parts), axis=1)
+            outputs = joined(member_outputs(self.estimators_, X, self._finish), X, axis=1)
             y = np.asarray(y).reshape(len(y))
             self.diversity_ = diversity(outputs, labels=is_classifier(self))
             self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
@@ -336,12 +335,12 @@ class BaseSnapshotEnsemble(
 
     def _outputs(self, X: Any) -> Array:
         """Give each member's output, shape (n_members, n_samples, ...)."""
-        return np.concatenate(list(self._slices(X)), axis=1)
+        return joined(self._slices(X), X, axis=1)
 
     def _average(self, X: Any) -> Array:
         """Give the weighted mean of the members' outputs, without keeping them."""
         weights = self._weights_of_members()
-        return np.concatenate([np.average(o, axis=0, weights=weights) for o in self._slices(X)])
+        return joined((np.average(o, axis=0, weights=weights) for o in self._slices(X)), X)
 
     def _has_given_weights(self) -> bool:
         return self.weights is not None and not isinstance(self.weights, str)
@@ -384,6 +383,9 @@ class BaseSnapshotEnsemble(
     def load(self, path: str | PathLike[str]) -> Self:
         """Become the fitted ensemble that a folder holds.
 
+        The members' weights lie in the files, mapped into memory: processes that load the same
+        folder share them. Training a member further leaves the files as they are.
+
         Parameters
         ----------
         path : path
@@ -409,6 +411,11 @@ class BaseSnapshotEnsemble(
         EnsembleModule
             Gives the weighted mean of the members' probabilities (of a regressor: values), of
             all outputs that the net has. The members stay as they are.
+
+        Raises
+        ------
+        TypeError
+            If the net's class predicts in a way of its own, which the module would not.
         """
         return ensemble_module(self)
 

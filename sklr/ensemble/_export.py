@@ -18,6 +18,8 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklr._targets import chosen_labels, flat, matching_columns
+from sklr._validation import ParameterTypeError
+from sklr.ensemble._prediction import predicts_by_module
 
 Array = npt.NDArray[Any]
 
@@ -197,9 +199,21 @@ class EnsembleModule(nn.Module):
 
 
 def ensemble_module(ensemble: Any) -> EnsembleModule:
-    """Give one module of an ensemble's members, for prediction."""
+    """Give one module of an ensemble's members, for prediction.
+
+    Raises
+    ------
+    TypeError
+        If the net predicts in a way of its own, which the module would not.
+    """
     check_is_fitted(ensemble)
     nets = ensemble.estimators_
+    if not predicts_by_module(nets[0]):
+        requirement = (
+            "predict by its module alone for to_module, with skorch's own infer, evaluation_step "
+            "and predict_proba"
+        )
+        raise ParameterTypeError(ensemble, "estimator", requirement, ensemble.estimator)
     weights = ensemble._weights_of_members()
     weights = np.ones(len(nets)) if weights is None else weights
     module = EnsembleModule(

@@ -84,8 +84,16 @@ def write(folder: Path, tensors: dict[str, Tensors], values: dict[str, Any]) -> 
                 path.unlink()
 
 
-def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
+def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Tensors], dict[str, Any]]:
     """Give what a folder holds: tensors by the name of their file, and the values.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to read.
+    mapped : bool, default=False
+        Whether the tensors lie in the files, mapped into memory, and not in copies of them. What
+        is written to such a tensor stays out of its file.
 
     Raises
     ------
@@ -94,7 +102,7 @@ def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
     ImportError
         If safetensors is not installed.
     """
-    loads = _safetensors().load
+    safetensors = _safetensors()
     manifest = _read_manifest(folder)
     tensors = {}
     for name, entry in manifest["files"].items():
@@ -109,7 +117,8 @@ def read(folder: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:
             )
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise CheckpointError(f"{path} was altered: its checksum is another.")
-        parts, ties = loads(data), entry["ties"]
+        parts = safetensors.load_file(path) if mapped else safetensors.load(data)
+        ties = entry["ties"]
         tensors[name] = {part: parts[ties.get(part, part)] for part in entry["names"]}
     return tensors, manifest["values"]
 

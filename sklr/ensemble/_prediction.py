@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
+from skorch.dataset import get_len
 from skorch.utils import to_numpy, to_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sklr._nets import seeded
+from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
 
 Array = npt.NDArray[Any]
@@ -26,23 +29,22 @@ SLICE_BYTES = 2**17
 """Of inputs in a slice: what a layer makes of them should stay in the processor's caches, which
 halves the time of a small CNN."""
 
-INFERENCE = (
-    "evaluation_step",
+ANSWERING = (
     "forward_iter",
-    "get_dataset",
-    "get_iterator",
-    "infer",
     "predict",
     "predict_proba",
     "_get_predict_nonlinearity",
 )
-"""What a net's class would have to override for its answers to be others than the module's."""
+"""What a net's class would have to override for its answers to be others than those that
+`evaluation_step` gives for batches."""
+INFERRING = ("evaluation_step", "get_dataset", "get_iterator", "infer")
+"""What it would have to override for those to be others than the module's, of any slices."""
 CHOOSING = ("batch_sampler", "collate_fn", "drop_last", "sampler", "shuffle")
 """Parameters of a DataLoader that choose, order or change samples."""
 SKORCHS = (NeuralNet, NeuralNetClassifier, NeuralNetBinaryClassifier, NeuralNetRegressor)
 
 
-def make_member(net: NeuralNet, state: StateDict) -> NeuralNet:
+def make_member(net: NeuralNet, state: StateDict, *, share: bool = False) -> NeuralNet:
     """Give a fitted net with the weights of a snapshot, ready to predict.
 
     Parameters
@@ -51,10 +53,17 @@ def make_member(net: NeuralNet, state: StateDict) -> NeuralNet:
         To clone; global random states stay.
     state : dict
         Of its module.
+    share : bool, default=False
+        Whether the module's tensors lie where the state's do, if they can, and not in copies.
     """
     with seeded(0):
         member = clone(net).initialize()
     member.module_.load_state_dict(state)
+    if share:
+        for name, tensor in member.module_.state_dict(keep_vars=True).items():
+            if (tensor.device, tensor.dtype) == (state[name].device, state[name].dtype):
+                # The parameter stays the one that the optimizer and tied modules have.
+                tensor.data = state[name]
     return member
 
 
@@ -63,8 +72,9 @@ def member_outputs(
 ) -> Iterator[Array]:
     """Yield, slice after slice of the samples, what each member's `predict_proba` gives.
 
-    One pass serves all members. Nets that make predictions in a way of their own are asked
-    themselves, for all samples at once.
+    One pass serves all members: over big slices where the module alone gives the answers, else over
+    the net's own batches. Nets that answer in a way of their own are asked themselves, for all
+    samples at once.
 
     Parameters
     ----------
@@ -79,34 +89,84 @@ def member_outputs(
     ------
     ndarray of shape (n_members, n_rows, ...)
     """
-    if isinstance(X, Dataset) or not _infers_as_skorch(members[0]):
+    if not _is_skorchs(members[0], ANSWERING):
         yield np.stack([finish(np.asarray(member.predict_proba(X))) for member in members])
         return
     nonlinearities = [member._get_predict_nonlinearity() for member in members]
+    sliced = not isinstance(X, Dataset) and _takes_slices(members[0])
+    for outputs in (_of_slices if sliced else _of_batches)(members, X):
+        answers = []
+        for output, nonlinearity in zip(outputs, nonlinearities, strict=True):
+            first = output[0] if isinstance(output, tuple) else output
+            answers.append(finish(to_numpy(nonlinearity(first))))
+        yield np.stack(answers)
+
+
+def joined(parts: Iterator[Array], X: Any, axis: int = 0) -> Array:
+    """Give arrays for slices of the samples as one, of which there is no second copy meanwhile.
+
+    Parameters
+    ----------
+    parts : iterator of ndarray
+        Slice after slice.
+    X : object
+        The samples.
+    axis : int, default=0
+        That of the samples.
+
+    Raises
+    ------
+    ValueError
+        If the slices are not of all samples.
+    """
+    try:
+        n_samples = get_len(X)
+    except TypeError:  # an iterable data set
+        return np.concatenate(list(parts), axis=axis)
+    end = 0
+    for part in parts:
+        if end == 0:
+            whole = np.empty((*part.shape[:axis], n_samples, *part.shape[axis + 1 :]), part.dtype)
+        begin, end = end, end + part.shape[axis]
+        if end <= n_samples:
+            whole[(slice(None),) * axis + (slice(begin, end),)] = part
+    if end != n_samples:
+        requirement = f"give each of the {n_samples} samples once in prediction"
+        raise ParameterValueError("the net", "iterator_valid", requirement, end)
+    return whole
+
+
+def _of_batches(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
+    """Yield the members' outputs for each of the net's own batches."""
+    for batch in members[0].get_iterator(members[0].get_dataset(X), training=False):
+        # A member may work in place.
+        yield (member.evaluation_step(copy.deepcopy(batch), training=False) for member in members)
+
+
+def _of_slices(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
+    """Yield the members' outputs for each slice of the samples."""
     for member in members:
         member._set_training(False)
     dataset = members[0].get_dataset(X)
 
     def fetch(part: slice) -> tuple[Any, list[int]]:
         rows = to_tensor(dataset[part][0], device=members[0].device)
-        return rows, _versions(rows)
+        return rows, [leaf._version for leaf in _leaves(rows)]
+
+    def outputs(part: slice) -> Iterator[Any]:
+        # Onto the device once, for all members.
+        rows, versions = fetch(part)
+        for member in members:
+            if [leaf._version for leaf in _leaves(rows)] != versions:
+                # The member before works in place.
+                rows, versions = fetch(part)
+            with torch.no_grad():
+                yield member.infer(rows)
 
     n_bytes = sum(leaf.nbytes for leaf in _leaves(fetch(slice(0, 1))[0]))
     length = min(ROWS, max(LEAST_ROWS, SLICE_BYTES // n_bytes))
     for start in range(0, len(dataset), length):
-        part = slice(start, start + length)
-        # Onto the device once, for all members.
-        rows, versions = fetch(part)
-        answers = []
-        for member, nonlinearity in zip(members, nonlinearities, strict=True):
-            if _versions(rows) != versions:
-                # The member before works in place.
-                rows, versions = fetch(part)
-            with torch.no_grad():
-                output = member.infer(rows)
-                output = output[0] if isinstance(output, tuple) else output
-                answers.append(finish(to_numpy(nonlinearity(output))))
-        yield np.stack(answers)
+        yield outputs(slice(start, start + length))
 
 
 def _leaves(rows: Any) -> list[torch.Tensor]:
@@ -117,17 +177,21 @@ def _leaves(rows: Any) -> list[torch.Tensor]:
     return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def _versions(rows: Any) -> list[int]:
-    """Give torch's counts of changes in place."""
-    return [leaf._version for leaf in _leaves(rows)]
-
-
-def _infers_as_skorch(net: NeuralNet) -> bool:
-    """Tell whether a net's predictions are its module's outputs, of slices of any size."""
-    cls = type(net)
-    skorchs = all(
-        getattr(cls, name) in {getattr(base, name) for base in SKORCHS} for name in INFERENCE
+def _is_skorchs(net: NeuralNet, names: Sequence[str]) -> bool:
+    """Tell whether methods of a net are those of skorch's own classes."""
+    return all(
+        getattr(type(net), name) in {getattr(base, name) for base in SKORCHS} for name in names
     )
+
+
+def predicts_by_module(net: NeuralNet) -> bool:
+    """Tell whether a net's predictions are its module's outputs, through its nonlinearity."""
+    return _is_skorchs(net, (*ANSWERING, "evaluation_step", "infer"))
+
+
+def _takes_slices(net: NeuralNet) -> bool:
+    """Tell whether a net's predictions are its module's outputs, of slices of any size."""
     ordered = not any(hasattr(net, f"iterator_valid__{name}") for name in CHOOSING)
     arrays = isinstance(net.dataset, type) and issubclass(net.dataset, ArrayDataset)
-    return skorchs and arrays and net.iterator_valid is DataLoader and ordered
+    plain = arrays and ordered and net.iterator_valid is DataLoader
+    return plain and _is_skorchs(net, INFERRING)

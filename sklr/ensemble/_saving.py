@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import clone
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Bunch
@@ -33,10 +32,7 @@ def save(ensemble: Any, path: str | PathLike[str]) -> None:
     """
     members = ensemble.named_estimators_
     diversity = ensemble.diversity_
-    adapted = dict(ensemble._adapted)
-    if "dataset__dtype" in adapted:
-        adapted["dataset__dtype"] = str(adapted["dataset__dtype"]).removeprefix("torch.")
-    adapted.pop("dataset", None)
+    adapted = {name: value for name, value in ensemble._adapted.items() if name != "dataset"}
     values = {
         "kind": type(ensemble).__name__,
         "members": list(members),
@@ -71,20 +67,18 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
         If a file is missing, truncated or altered, of a newer format or of another kind of
         ensemble, or if the weights do not fit the estimator's module.
     """
-    tensors, values = _files.read(Path(path))
+    tensors, values = _files.read(Path(path), mapped=True)
     if values.get("kind") != type(ensemble).__name__:
         raise CheckpointError(
             f"{path} holds no {type(ensemble).__name__} but a {values.get('kind', 'checkpoint')}."
         )
     adapted = dict(values["adapted"])
-    if "dataset__dtype" in adapted:
-        adapted["dataset__dtype"] = getattr(torch, adapted["dataset__dtype"])
     if values["fetches_batches"]:
         adapted["dataset"] = AdaptedDataset
     net = clone(ensemble.estimator).set_params(warm_start=False, **adapted)
     replace_schedule(net, [])
     try:
-        members = {name: make_member(net, tensors[name]) for name in values["members"]}
+        members = {name: make_member(net, tensors[name], share=True) for name in values["members"]}
     except RuntimeError as error:
         raise CheckpointError(f"The weights in {path} do not fit the module: {error}") from error
     ensemble.__dict__.pop("loss_barrier_", None)

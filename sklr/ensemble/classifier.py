@@ -19,6 +19,7 @@ from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._disagreement import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
 from sklr.ensemble._greedy import log_loss
+from sklr.ensemble._prediction import joined
 
 VOTING = ("soft", "hard")
 
@@ -226,9 +227,11 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """Give the encoded label that each member predicts, shape (n_members, n_samples)."""
         check_is_fitted(self)
         net, codes = self.estimators_[0], np.arange(len(self.classes_))
-        return np.concatenate(
-            [[chosen_labels(net, o, codes) for o in outputs] for outputs in self._slices(X)], axis=1
+        slices = (
+            np.array([chosen_labels(net, output, codes) for output in outputs])
+            for outputs in self._slices(X)
         )
+        return joined(slices, X, axis=1)
 
     def _votes(self, X: Any) -> Array:
         """Give the weight of the votes for each class, shape (n_samples, n_classes)."""
