@@ -126,7 +126,7 @@ def test_attributes_are_those_of_votingclassifier(soft):
 @pytest.mark.parametrize(
     ("params", "count"),
     [
-        pytest.param({}, 5, id="default"),
+        pytest.param({}, 3, id="default"),
         pytest.param({"n_snapshots": 4}, 4, id="n_snapshots"),
         pytest.param({"n_snapshots": 4, "n_members": 2}, 2, id="n_members"),
         pytest.param({"schedule": SnapshotCosine(n_cycles=2)}, 2, id="schedule"),
@@ -280,13 +280,13 @@ def test_regressor_is_votingregressor(diabetes):
             ValueError,
             "'n_members' parameter of SnapshotEnsemble must be at least",
         ),
-        ({"n_members": 6}, ValueError, "'n_members' parameter .* at most 5. Got 6"),
+        ({"n_members": 4}, ValueError, "'n_members' parameter .* at most 3. Got 4"),
         ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
         ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
-        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
+        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 3 numbers"),
         ({"weights": "best"}, ValueError, "'weights' parameter .* one of 'greedy'"),
-        ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
-        ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
+        ({"weights": [1, 2, "3"]}, TypeError, "'weights' parameter .* of 3 numbers"),
+        ({"weights": [1, 2, np.nan]}, ValueError, "'weights' parameter .* be finite"),
         ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),
         ({"verbose": "a"}, TypeError, "'verbose' parameter of SnapshotEnsemble must be an integer"),
         (
@@ -294,8 +294,8 @@ def test_regressor_is_votingregressor(diabetes):
             ValueError,
             "'n_snapshots' parameter .* None or the 3 cycles",
         ),
-        ({"weights": [1, 2, 3, 4, -1]}, ValueError, "'weights' parameter .* at least 0"),
-        ({"weights": [0] * 5}, ValueError, "'weights' parameter .* not all 0"),
+        ({"weights": [1, 2, -1]}, ValueError, "'weights' parameter .* at least 0"),
+        ({"weights": [0] * 3}, ValueError, "'weights' parameter .* not all 0"),
         ({"schedule": "cosine"}, TypeError, "'schedule' parameter .* schedule callback"),
         (
             {"schedule": Schedule(schedules.Constant(lr=0.1))},
@@ -401,11 +401,12 @@ def test_ctrl_c_reaches_the_user():
 
 
 def test_a_training_that_a_callback_stops_is_reported():
+    even = SnapshotCosine(n_cycles=3)
     with pytest.warns(UserWarning, match="stopped after 2 of 3 snapshots .epoch 4."):
-        ensemble = fit(net=make_classifier(callbacks=[StopAfter(4)]), n_snapshots=3)
+        ensemble = fit(net=make_classifier(callbacks=[StopAfter(4)]), schedule=even)
     assert len(ensemble.estimators_) == 2
     with pytest.raises(RuntimeError, match="stopped after 0 of 3 snapshots"):
-        fit(net=make_classifier(callbacks=[StopAfter(1)]), n_snapshots=3)
+        fit(net=make_classifier(callbacks=[StopAfter(1)]), schedule=even)
 
 
 def test_a_failed_refit_leaves_no_members():

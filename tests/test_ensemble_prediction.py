@@ -25,8 +25,12 @@ def alone(ensemble, X):
     return np.stack([member.predict_proba(X) for member in ensemble.estimators_])
 
 
+def slices(ensemble, X):
+    return list(_prediction.member_outputs(ensemble.estimators_, X, np.asarray))
+
+
 def together(ensemble, X):
-    return np.concatenate(list(ensemble._slices(X)), axis=1)
+    return np.concatenate(slices(ensemble, X), axis=1)
 
 
 class Noisy(nn.Module):
@@ -89,8 +93,7 @@ def test_slices_give_what_each_member_gives_alone(net, X, monkeypatch):
     ensemble = fit(net, X)
     # Some slices, of which the last is short. Batches of other sizes may round otherwise.
     monkeypatch.setattr(_prediction, "ROWS", 150)
-    slices = list(ensemble._slices(X))
-    assert [part.shape[1] for part in slices] == [150, 150, 150, 50]
+    assert [part.shape[1] for part in slices(ensemble, X)] == [150, 150, 150, 50]
     np.testing.assert_allclose(together(ensemble, X), alone(ensemble, X), rtol=2e-5, atol=1e-7)
     monkeypatch.setattr(_prediction, "ROWS", 50)
     np.testing.assert_array_equal(together(ensemble, X), alone(ensemble, X))
@@ -134,7 +137,7 @@ def of_class(cls, **params):
 )
 def test_nets_that_predict_in_their_own_way_are_asked(net, lengths):
     ensemble = fit(net)
-    assert [part.shape[1] for part in ensemble._slices(X_DIGITS)] == lengths
+    assert [part.shape[1] for part in slices(ensemble, X_DIGITS)] == lengths
     np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
     np.testing.assert_allclose(
         ensemble.predict_proba(X_DIGITS), alone(ensemble, X_DIGITS).mean(axis=0), rtol=1e-6
@@ -240,13 +243,13 @@ def test_a_module_that_works_in_place_changes_nothing_for_the_next_member():
 
 def test_an_order_of_its_own_in_prediction_is_kept():
     ensemble = fit(make_classifier(iterator_valid__sampler=range(499, -1, -1)))
-    assert [part.shape[1] for part in ensemble._slices(X_DIGITS)] == [50] * 10
+    assert [part.shape[1] for part in slices(ensemble, X_DIGITS)] == [50] * 10
     np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
 
 
 def test_a_slice_holds_fewer_of_larger_samples():
     wide = np.tile(X_DIGITS, 2)
     net = make_classifier(module__n_inputs=128)
-    lengths = [part.shape[1] for part in fit(net, wide)._slices(wide)]
+    lengths = [part.shape[1] for part in slices(fit(net, wide), wide)]
     assert lengths == [256, 244]
-    assert [part.shape[1] for part in fit()._slices(X_DIGITS)] == [500]
+    assert [part.shape[1] for part in slices(fit(), X_DIGITS)] == [500]

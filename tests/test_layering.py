@@ -55,6 +55,7 @@ LAYERS = {
             "_tasks",
             "callbacks",
             "data",
+            "schedules",
         },
         {"joblib", "numpy", "safetensors", "sklearn", "skorch", "torch"},
     ),

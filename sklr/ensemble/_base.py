@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from numbers import Real
 from os import PathLike
@@ -40,7 +40,6 @@ from sklr._validation import (
     check_sequence,
     check_verbose,
 )
-from sklr.callbacks import SnapshotCosine
 from sklr.callbacks._named import NamedSchedule
 from sklr.ensemble import _saving as saving
 from sklr.ensemble._checkpoint import seed_of
@@ -48,11 +47,17 @@ from sklr.ensemble._disagreement import diversity
 from sklr.ensemble._export import EnsembleModule, ensemble_module
 from sklr.ensemble._fingerprint import fingerprint
 from sklr.ensemble._greedy import greedy_weights
-from sklr.ensemble._prediction import StateDict, joined, make_member, member_outputs
+from sklr.ensemble._prediction import (
+    StateDict,
+    count_samples,
+    joined,
+    make_member,
+    member_outputs,
+)
+from sklr.ensemble._recipe import N_SNAPSHOTS, LengtheningCycles
 from sklr.ensemble._training import Training, held_out_data, rows_trained_on, train
 from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
-DEFAULT_SNAPSHOTS = 5
 COMBINE = ("predictions", "parameters")
 
 Array = npt.NDArray[Any]
@@ -160,7 +165,7 @@ class BaseSnapshotEnsemble(
         weights = np.ones(n_members)
         if held_out is not None:
             X, y = held_out
-            outputs = joined(member_outputs(self.estimators_, X, self._finish), X, axis=1)
+            outputs = joined(member_outputs(self.estimators_, X, self._finish), len(y), axis=1)
             y = np.asarray(y).reshape(len(y))
             self.diversity_ = diversity(outputs, labels=is_classifier(self))
             self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
@@ -215,10 +220,11 @@ class BaseSnapshotEnsemble(
         try:
             yield
         except ParameterError as error:
-            if error.name != "n_cycles" or self.n_snapshots is None or self.schedule is not None:
+            owner, name, requirement, value = error.args
+            if (owner, name) != (LengtheningCycles.__name__, "n_cycles"):
                 raise
-            requirement = f"{error.requirement} (training batches)"
-            raise type(error)(self, "n_snapshots", requirement, self.n_snapshots) from None
+            requirement = f"{requirement} (training batches)"
+            raise type(error)(self, "n_snapshots", requirement, value) from None
 
     def _check_params(self, *, regressor: bool, other: str) -> None:
         """Check what can be checked before the data is looked at."""
@@ -259,12 +265,12 @@ class BaseSnapshotEnsemble(
             raise ParameterTypeError(self, "schedule", requirement, self.schedule)
 
     def _schedule(self, net: NeuralNet) -> Any:
-        """Give the schedule: the ensemble's, else the net's own, else cosine cycles."""
+        """Give the schedule: the ensemble's, else the net's own, else the best measured."""
         if self.schedule is not None:
             return clone(self.schedule, safe=False)
         own = find_schedule(net)
         if own is None:
-            return SnapshotCosine(n_cycles=self.n_snapshots or DEFAULT_SNAPSHOTS)
+            return LengtheningCycles(n_cycles=self.n_snapshots or N_SNAPSHOTS)
         name, schedule = own
         schedule = clone(schedule, safe=False)
         schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
@@ -328,19 +334,25 @@ class BaseSnapshotEnsemble(
         """Give a member's output in the form that it is averaged in."""
         raise NotImplementedError
 
-    def _slices(self, X: Any) -> Iterator[Array]:
-        """Yield the members' outputs, shape (n_members, n_rows, ...), slice after slice."""
+    def _over_slices(self, X: Any, function: Callable[[Array], Array], axis: int = 0) -> Array:
+        """Apply a function to the members' outputs for each slice of X, and join what it gives.
+
+        Outputs are of shape (n_members, n_rows, ...); samples are the given axis of the result.
+        """
         check_is_fitted(self)
-        yield from member_outputs(self.estimators_, self._checked(X), self._finish)
+        X = self._checked(X)
+        slices = member_outputs(self.estimators_, X, self._finish)
+        n_samples = count_samples(self.estimators_[0], X)
+        return joined(map(function, slices), n_samples, axis)
 
     def _outputs(self, X: Any) -> Array:
         """Give each member's output, shape (n_members, n_samples, ...)."""
-        return joined(self._slices(X), X, axis=1)
+        return self._over_slices(X, lambda outputs: outputs, axis=1)
 
     def _average(self, X: Any) -> Array:
         """Give the weighted mean of the members' outputs, without keeping them."""
         weights = self._weights_of_members()
-        return joined((np.average(o, axis=0, weights=weights) for o in self._slices(X)), X)
+        return self._over_slices(X, lambda outputs: np.average(outputs, axis=0, weights=weights))
 
     def _has_given_weights(self) -> bool:
         return self.weights is not None and not isinstance(self.weights, str)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
-from skorch.dataset import get_len
 from skorch.utils import to_numpy, to_tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -102,15 +101,23 @@ def member_outputs(
         yield np.stack(answers)
 
 
-def joined(parts: Iterator[Array], X: Any, axis: int = 0) -> Array:
+def count_samples(net: NeuralNet, X: Any) -> int | None:
+    """Count what a net makes of X; None for an iterable data set, which has no length."""
+    try:
+        return len(net.get_dataset(X))
+    except TypeError:
+        return None
+
+
+def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Array:
     """Give arrays for slices of the samples as one, of which there is no second copy meanwhile.
 
     Parameters
     ----------
     parts : iterator of ndarray
         Slice after slice.
-    X : object
-        The samples.
+    n_samples : int or None
+        Of all slices together; None where it is not known.
     axis : int, default=0
         That of the samples.
 
@@ -119,9 +126,7 @@ def joined(parts: Iterator[Array], X: Any, axis: int = 0) -> Array:
     ValueError
         If the slices are not of all samples.
     """
-    try:
-        n_samples = get_len(X)
-    except TypeError:  # an iterable data set
+    if n_samples is None:
         return np.concatenate(list(parts), axis=axis)
     end = 0
     for part in parts:

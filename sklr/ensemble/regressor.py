@@ -31,11 +31,12 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     estimator : NeuralNetRegressor
         The net to train; it is cloned.
     n_snapshots : int, default=None
-        Number of cycles of the default schedule; None is 5. With a schedule that has its own
+        Number of cycles of the default schedule; None is 3. With a schedule that has its own
         number of cycles it must be None or equal.
     schedule : schedule callback, default=None
         Any callback of `sklr.callbacks` with a schedule of its own; None is the net's own schedule
-        if it has one, else `SnapshotCosine`.
+        if it has one, else cosine falls that lengthen, the last four times as long as the first:
+        what did best on validation data.
     n_members : int, default=None
         Keep the last so many snapshots; None keeps all.
     weights : array-like of shape (n_members,) or 'greedy', default=None
