@@ -123,6 +123,8 @@ class Task:
         Of a whole training.
     params : dict
         Further parameters of the net: the optimizer's.
+    short : bool
+        Whether the training is too short to converge, so that early members are poor.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Task:
     max_epochs: int
     batch_size: int
     params: dict[str, Any] = field(default_factory=dict)
+    short: bool = False
 
     def parts(self, data_dir: Path | None = None) -> Parts:
         return parts(self.data, self.noise, data_dir)
@@ -207,4 +210,6 @@ TASKS = (
         64,
         ADAMW,
     ),
+    Task("digits MLP SGD, short", "digits", 0.0, _mlp(64, 64, 10), 30, 32, short=True),
+    Task("fashion CNN BN AdamW, short", "fashion", 0.0, _cnn(14, 8, **NORM), 8, 64, ADAMW, True),
 )

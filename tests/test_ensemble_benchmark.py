@@ -109,7 +109,7 @@ def test_quick_run_reads_no_test_part_and_goes_on_from_its_cache(options, tmp_pa
     assert "- Validation data, seeds" in written
     assert '[["test"' not in trained
     claims = re.findall(r"^\| .* \| (?:yes|no) +\|$", written, re.M)
-    assert len(claims) == (0 if options else 9)
+    assert len(claims) == (0 if options else 7)
 
     again = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert again.stdout == done.stdout

@@ -31,6 +31,9 @@ from sklr.ensemble import _files
 from sklr.ensemble._files import CheckpointError
 from sklr.ensemble._fingerprint import fingerprint
 
+# Trainings of a few epochs: their first members are poor, and that is not what is looked at.
+pytestmark = pytest.mark.filterwarnings("ignore:The last . of . members")
+
 
 class Breaking(nn.Module):
     """BatchNorm and dropout; the user's Ctrl-C comes in some training step."""

@@ -16,7 +16,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
+from sklr import SnapshotCosine, SnapshotEnsemble, SnapshotEnsembleRegressor
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
 
@@ -126,7 +126,9 @@ def test_a_class_that_is_in_no_batch_of_a_cycle():
     """Sorted labels in order, and a cycle of a batch: no cycle sees all classes."""
     order = np.argsort(Y_DIGITS, kind="stable")
     net = make_classifier(iterator_train__shuffle=False, max_epochs=1, batch_size=50)
-    ensemble = make(net, n_snapshots=10).fit(X_DIGITS[order], WORDS[order])
+    ensemble = make(net, n_snapshots=None, schedule=SnapshotCosine(n_cycles=10)).fit(
+        X_DIGITS[order], WORDS[order]
+    )
     assert ensemble.snapshot_steps_ == list(range(1, 11))
     assert list(ensemble.classes_) == list("abcdefghij")
     assert np.isfinite(ensemble.predict_proba(X_DIGITS)).all()

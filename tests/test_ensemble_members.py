@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
-from scipy.stats import entropy
+from scipy.stats import entropy, ttest_1samp
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, mean_squared_error, r2_score
 from sklearn.metrics import log_loss as sklearns_log_loss
 from sklearn.preprocessing import scale
 from skorch.callbacks import Callback
@@ -22,9 +22,11 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from sklr import SGDR, SnapshotEnsemble, SnapshotEnsembleRegressor
+from sklr import SGDR, SnapshotCosine, SnapshotEnsemble, SnapshotEnsembleRegressor
 from sklr.ensemble._disagreement import diversity, entropy_parts, spread
-from sklr.ensemble._greedy import greedy_weights, log_loss, squared_error
+from sklr.ensemble._greedy import greedy_weights
+from sklr.ensemble._losses import log_losses, squared_errors
+from sklr.ensemble._stages import better_stage
 from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
@@ -34,6 +36,10 @@ def probabilities(seed, n_members=3, n_samples=20, n_classes=4):
     rng = np.random.default_rng(seed)
     proba = rng.dirichlet(np.ones(n_classes), (n_members, n_samples))
     return proba, rng.integers(0, n_classes, n_samples)
+
+
+def log_loss(proba, y):
+    return log_losses(proba, y).mean()
 
 
 @given(seed=st.integers(0, 500), n_members=st.integers(1, 5))
@@ -73,7 +79,9 @@ def test_greedy_weights_pass_over_what_is_not_finite_and_take_the_first_of_equal
 def test_losses_are_scikit_learns():
     (proba, *_), y = probabilities(1, n_classes=3)
     assert log_loss(proba, y) == pytest.approx(sklearns_log_loss(y, proba, labels=[0, 1, 2]))
-    assert squared_error(np.array([1.0, 2.0]), np.array([0.0, 4.0])) == 2.5
+    np.testing.assert_array_equal(
+        squared_errors(np.array([1.0, 2.0]), np.array([0.0, 4.0])), [1.0, 4.0]
+    )
 
 
 def test_greedy_weights_come_from_the_nets_own_held_out_rows():
@@ -136,6 +144,70 @@ def test_greedy_weights_of_runs_that_hold_out_different_rows_are_refused():
         clone(one).set_params(n_runs=2).fit(X_DIGITS, Y_DIGITS)
 
 
+POOR = make_classifier(lr=0.1, train_split=ValidSplit(5, stratified=True))
+"""Begins so slowly that the first third of its training makes a poor member."""
+EVEN = SnapshotCosine(n_cycles=3)
+
+
+def test_members_that_make_the_rest_worse_are_told():
+    ensemble = SnapshotEnsemble(POOR, schedule=EVEN, random_state=0)
+    with pytest.warns(UserWarning, match=r"The last 1 of 3 members have a held-out loss") as seen:
+        ensemble.fit(X_DIGITS, WORDS)
+    (text,) = (str(warning.message) for warning in seen)
+    _, valid = POOR.train_split(Dataset(X_DIGITS, Y_DIGITS), Y_DIGITS)
+    rows = valid.indices
+    losses = [
+        sklearns_log_loss(
+            WORDS[rows],
+            proba / proba.sum(axis=1, keepdims=True, dtype=float),
+            labels=ensemble.classes_,
+        )
+        for proba in ensemble.staged_predict_proba(X_DIGITS[rows])
+    ]
+    assert f"a held-out loss of {losses[0]:.3g}, all together one of {losses[2]:.3g}" in text
+    assert "weights='greedy' or n_members=1" in text
+    # What is advised is no reason to warn.
+    for advised in ({"n_members": 1}, {"weights": "greedy"}):
+        clone(ensemble).set_params(**advised).fit(X_DIGITS, WORDS)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param({"weights": [1, 1, 1]}, id="the user's weights"),
+        pytest.param({"estimator__train_split": None}, id="nothing held out"),
+        pytest.param({"estimator__lr": 1.0, "estimator__max_epochs": 30}, id="good members"),
+        pytest.param(
+            {"n_runs": 2, "estimator__train_split": ValidSplit(0.2)}, id="runs of other splits"
+        ),
+    ],
+)
+def test_where_there_is_nothing_to_tell(params):
+    ensemble = SnapshotEnsemble(clone(POOR), schedule=EVEN, random_state=0)
+    fitted = ensemble.set_params(**params).fit(X_DIGITS, WORDS)
+    assert fitted.weights_ == pytest.approx(1 / len(fitted.estimators_))
+
+
+def test_poor_members_of_runs_and_of_a_regressor_are_told():
+    with pytest.warns(UserWarning, match="The last 1 of 3 members of each run have a held-out"):
+        SnapshotEnsemble(POOR, schedule=EVEN, n_runs=2, random_state=0).fit(X_DIGITS, WORDS)
+    X, y = load_diabetes(return_X_y=True)
+    net = make_regressor(lr=0.001, max_epochs=9, train_split=ValidSplit(5))
+    with pytest.warns(UserWarning, match=r"members have a held-out loss of .*n_members=1"):
+        SnapshotEnsembleRegressor(net, schedule=EVEN, random_state=0).fit(scale(X), y / 100)
+
+
+@given(seed=st.integers(0, 200))
+def test_noise_is_no_better_stage(seed):
+    losses = np.random.default_rng(seed).exponential(size=(2, 50))
+    found = better_stage([losses[0], losses[1]])
+    excess = losses[1] - losses[0]
+    surely = ttest_1samp(excess, 0).statistic > 2.0 * math.sqrt(49 / 50)
+    assert found == (1 if surely else None)
+    assert better_stage([losses[0], losses[0]]) is None
+    assert better_stage([losses[0] - 1, losses[0]]) == 1
+
+
 def test_a_regressors_weights_scores_and_uncertainty():
     X, y = load_diabetes(return_X_y=True)
     X, y = scale(X), scale(y)
@@ -147,8 +219,7 @@ def test_a_regressors_weights_scores_and_uncertainty():
     np.testing.assert_allclose(
         fitted.member_scores_, [r2_score(y[valid.indices], o) for o in outputs], rtol=1e-5
     )
-    loss = squared_error
-    expected = greedy_weights(outputs, lambda mean: loss(mean, y[valid.indices]))
+    expected = greedy_weights(outputs, lambda mean: mean_squared_error(y[valid.indices], mean))
     np.testing.assert_allclose(fitted.weights_, expected)
     parts = fitted.predict_uncertainty(X)
     assert parts.model.shape == y.shape
@@ -269,9 +340,10 @@ def test_a_net_without_batch_norm_is_left_alone():
 def test_averaged_parameters_make_one_member():
     net = make_classifier(Normed, max_epochs=12, train_split=ValidSplit(5, stratified=True), lr=0.1)
     schedule = SGDR(cycle_length=3)
-    members = SnapshotEnsemble(net, schedule=schedule, random_state=0).fit(X_DIGITS, WORDS)
     with warnings.catch_warnings():
+        # Neither the members nor their average are good.
         warnings.simplefilter("ignore")
+        members = SnapshotEnsemble(net, schedule=schedule, random_state=0).fit(X_DIGITS, WORDS)
         average = clone(members).set_params(combine="parameters").fit(X_DIGITS, WORDS)
     assert list(average.named_estimators_) == ["average"]
     expected = torch.stack([weights(member) for member in members.estimators_]).mean(dim=0)
@@ -299,7 +371,8 @@ class Reorders(Callback):
 
 def test_averages_that_hurt_are_told():
     net = make_classifier(max_epochs=12, callbacks=[Reorders()])
-    ensemble = SnapshotEnsemble(net, n_snapshots=2, combine="parameters", random_state=0)
+    cycles = SnapshotCosine(n_cycles=2)
+    ensemble = SnapshotEnsemble(net, schedule=cycles, combine="parameters", random_state=0)
     with pytest.warns(UserWarning, match=r"different basins. Use combine='predictions'"):
         fitted = ensemble.fit(X_DIGITS, Y_DIGITS)
     assert fitted.loss_barrier_ > 0

@@ -55,7 +55,6 @@ LAYERS = {
             "_tasks",
             "callbacks",
             "data",
-            "schedules",
         },
         {"joblib", "numpy", "safetensors", "sklearn", "skorch", "torch"},
     ),

@@ -40,6 +40,7 @@ from sklr._validation import (
     check_sequence,
     check_verbose,
 )
+from sklr.callbacks import FastGeometric
 from sklr.callbacks._named import NamedSchedule
 from sklr.ensemble import _saving as saving
 from sklr.ensemble._checkpoint import seed_of
@@ -54,11 +55,15 @@ from sklr.ensemble._prediction import (
     make_member,
     member_outputs,
 )
-from sklr.ensemble._recipe import N_SNAPSHOTS, LengtheningCycles
+from sklr.ensemble._stages import better_stage, staged_means
 from sklr.ensemble._training import Training, held_out_data, rows_trained_on, train
 from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 COMBINE = ("predictions", "parameters")
+DEFAULT_SNAPSHOTS = 5
+DEFAULT_PRETRAINING = 0.5
+"""Of fast geometric ensembling: with five members the recipe of one training that did best on
+validation data (benchmarks/results_ensemble_choice.md)."""
 
 Array = npt.NDArray[Any]
 
@@ -113,10 +118,9 @@ class BaseSnapshotEnsemble(
         self.histories_ = [training.history for training in trainings]
         self.history_ = self.histories_[0]
         self.snapshot_steps_ = trainings[0].steps
-        if isinstance(self.weights, str):
-            self._check_same_split(trainings)
+        same_split = self._have_same_split(trainings)
         held_out = held_out_data(trainings[0].held_out, X, y)
-        self._know_members(held_out)
+        self._know_members(held_out, same_split=same_split)
         names = self._names()
         if self.combine == "parameters":
             train_rows = rows_trained_on(trainings[0].held_out, X)
@@ -148,17 +152,19 @@ class BaseSnapshotEnsemble(
             for i in range(count)
         ]
 
-    def _check_same_split(self, trainings: list[Training]) -> None:
-        """Refuse to learn weights on samples that another run was trained on."""
+    def _have_same_split(self, trainings: list[Training]) -> bool:
+        """Tell whether no run was trained on what another held out; learned weights need that."""
         first = trainings[0].held_out
-        if not all(np.array_equal(first, training.held_out) for training in trainings[1:]):
+        same = all(np.array_equal(first, training.held_out) for training in trainings[1:])
+        if isinstance(self.weights, str) and not same:
             requirement = (
                 "not be 'greedy' where runs hold out different samples: give the net's train_split "
                 "a random_state"
             )
             raise ParameterValueError(self, "weights", requirement, self.weights)
+        return same
 
-    def _know_members(self, held_out: tuple[Any, Any] | None) -> None:
+    def _know_members(self, held_out: tuple[Any, Any] | None, *, same_split: bool) -> None:
         """Learn weights, and how good and how different the members are, from held-out data."""
         self.diversity_, self.member_scores_ = None, None
         n_members = len(self.estimators_)
@@ -170,7 +176,9 @@ class BaseSnapshotEnsemble(
             self.diversity_ = diversity(outputs, labels=is_classifier(self))
             self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
             if isinstance(self.weights, str):
-                weights = greedy_weights(outputs, lambda mean: self._loss_of(mean, y))
+                weights = greedy_weights(outputs, lambda mean: self._losses_of(mean, y).mean())
+            elif self.weights is None and self.combine == "predictions" and same_split:
+                self._warn_of_poor_members(outputs, y)
         if self._has_given_weights():
             weights = np.asarray(self.weights, dtype=float)
         self.weights_ = weights / weights.sum()
@@ -179,9 +187,24 @@ class BaseSnapshotEnsemble(
         """Give the score of an output in the form that it is averaged in."""
         raise NotImplementedError
 
-    def _loss_of(self, output: Array, y: Array) -> float:
-        """Give its loss."""
+    def _losses_of(self, output: Array, y: Array) -> Array:
+        """Give its loss for each sample."""
         raise NotImplementedError
+
+    def _warn_of_poor_members(self, outputs: Array, y: Array) -> None:
+        """Say so where the last members do better without the earlier ones, on held-out data."""
+        stages = staged_means(outputs, None, self._members_of_runs)
+        losses = [self._losses_of(mean, y) for mean in stages]
+        best = better_stage(losses)
+        if best is not None:
+            each = " of each run" if self.n_runs > 1 else ""
+            warnings.warn(
+                f"The last {best} of {len(losses)} members{each} have a held-out loss of "
+                f"{losses[best - 1].mean():.3g}, all together one of {losses[-1].mean():.3g}: the "
+                f"earlier ones are poor. Use weights='greedy' or n_members={best}; a longer "
+                "training or a higher learning rate makes better ones.",
+                stacklevel=5,
+            )
 
     def _average_parameters(
         self,
@@ -220,11 +243,11 @@ class BaseSnapshotEnsemble(
         try:
             yield
         except ParameterError as error:
-            owner, name, requirement, value = error.args
-            if (owner, name) != (LengtheningCycles.__name__, "n_cycles"):
+            given = self.schedule is not None or find_schedule(self.estimator) is not None
+            if error.name != "n_cycles" or given:
                 raise
-            requirement = f"{requirement} (training batches)"
-            raise type(error)(self, "n_snapshots", requirement, value) from None
+            requirement = f"{error.requirement} (training batches)"
+            raise type(error)(self, "n_snapshots", requirement, error.value) from None
 
     def _check_params(self, *, regressor: bool, other: str) -> None:
         """Check what can be checked before the data is looked at."""
@@ -270,7 +293,8 @@ class BaseSnapshotEnsemble(
             return clone(self.schedule, safe=False)
         own = find_schedule(net)
         if own is None:
-            return LengtheningCycles(n_cycles=self.n_snapshots or N_SNAPSHOTS)
+            n_cycles = self.n_snapshots or DEFAULT_SNAPSHOTS
+            return FastGeometric(pretrain_fraction=DEFAULT_PRETRAINING, n_cycles=n_cycles)
         name, schedule = own
         schedule = clone(schedule, safe=False)
         schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
@@ -367,14 +391,7 @@ class BaseSnapshotEnsemble(
 
     def _staged_average(self, X: Any) -> Iterator[Array]:
         """Yield the weighted mean of the outputs of each run's last 1, 2, ... members."""
-        outputs, weights = self._outputs(X), self._weights_of_members()
-        weights = np.ones(len(outputs)) if weights is None else weights
-        # Each member's place in its run, counted from the end.
-        places = np.concatenate([np.arange(n, 0, -1) for n in self._members_of_runs])
-        for count in range(1, places.max() + 1):
-            last = places <= count
-            chosen = weights[last] if weights[last].any() else None
-            yield np.average(outputs[last], axis=0, weights=chosen)
+        yield from staged_means(self._outputs(X), self._weights_of_members(), self._members_of_runs)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted ensemble into a folder: safetensors and a manifest, nothing pickled.

@@ -51,14 +51,3 @@ def greedy_weights(outputs: Array, loss: Callable[[Array], float]) -> Array:
         raise FloatingPointError("No member's output on the held-out data is finite.")
     weights: Array = counts / counts.sum()
     return weights
-
-
-def log_loss(proba: Array, y: Array) -> float:
-    """Give the mean negative log of the probability of the true label, an index."""
-    true = proba[np.arange(len(y)), y.astype(int)]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
-
-
-def squared_error(values: Array, y: Array) -> float:
-    """Give the mean squared error."""
-    return float(np.mean((values - y) ** 2))

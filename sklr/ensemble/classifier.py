@@ -18,7 +18,7 @@ from sklr._validation import check_flag, check_option
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._disagreement import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
-from sklr.ensemble._greedy import log_loss
+from sklr.ensemble._losses import log_losses
 
 VOTING = ("soft", "hard")
 
@@ -35,12 +35,12 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     estimator : NeuralNetClassifier or NeuralNetBinaryClassifier
         The net to train; it is cloned.
     n_snapshots : int, default=None
-        Number of cycles of the default schedule; None is 3. With a schedule that has its own
+        Number of cycles of the default schedule; None is 5. With a schedule that has its own
         number of cycles it must be None or equal.
     schedule : schedule callback, default=None
         Any callback of `sklr.callbacks` with a schedule of its own; None is the net's own schedule
-        if it has one, else cosine falls that lengthen, the last four times as long as the first:
-        what did best on validation data.
+        if it has one, else ``FastGeometric(pretrain_fraction=0.5)``, which did best on validation
+        data.
     n_members : int, default=None
         Keep the last so many snapshots; None keeps all.
     voting : {'soft', 'hard'}, default='soft'
@@ -120,9 +120,9 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     >>> net = NeuralNetClassifier(
     ...     nn.Linear(64, 10), criterion=nn.CrossEntropyLoss, max_epochs=10, lr=0.5, verbose=0
     ... )
-    >>> ensemble = SnapshotEnsemble(net, random_state=0).fit(X / 16, y)
+    >>> ensemble = SnapshotEnsemble(net, weights="greedy", random_state=0).fit(X / 16, y)
     >>> len(ensemble.estimators_)
-    3
+    5
     >>> ensemble.score(X / 16, y) > 0.9
     True
     """
@@ -204,8 +204,8 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         codes = np.arange(len(self.classes_))
         return float(np.mean(chosen_labels(self.estimators_[0], output, codes) == y))
 
-    def _loss_of(self, output: Array, y: Array) -> float:
-        return log_loss(output, y)
+    def _losses_of(self, output: Array, y: Array) -> Array:
+        return log_losses(output, y)
 
     def predict(self, X: Any) -> Array:
         """Give the label that most votes, or the highest mean probability, speak for.

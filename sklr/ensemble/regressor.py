@@ -18,7 +18,7 @@ from sklr._validation import ParameterValueError
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._disagreement import Uncertainty, spread
 from sklr.ensemble._export import voting_regressor
-from sklr.ensemble._greedy import squared_error
+from sklr.ensemble._losses import squared_errors
 
 
 class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
@@ -31,12 +31,12 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     estimator : NeuralNetRegressor
         The net to train; it is cloned.
     n_snapshots : int, default=None
-        Number of cycles of the default schedule; None is 3. With a schedule that has its own
+        Number of cycles of the default schedule; None is 5. With a schedule that has its own
         number of cycles it must be None or equal.
     schedule : schedule callback, default=None
         Any callback of `sklr.callbacks` with a schedule of its own; None is the net's own schedule
-        if it has one, else cosine falls that lengthen, the last four times as long as the first:
-        what did best on validation data.
+        if it has one, else ``FastGeometric(pretrain_fraction=0.5)``, which did best on validation
+        data.
     n_members : int, default=None
         Keep the last so many snapshots; None keeps all.
     weights : array-like of shape (n_members,) or 'greedy', default=None
@@ -181,8 +181,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     def _score_of(self, output: Array, y: Array) -> float:
         return float(r2_score(y, output))
 
-    def _loss_of(self, output: Array, y: Array) -> float:
-        return squared_error(output, y)
+    def _losses_of(self, output: Array, y: Array) -> Array:
+        return squared_errors(output, y)
 
     def predict(self, X: Any) -> Array:
         """Give the mean of the members' predictions.
