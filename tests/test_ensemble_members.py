@@ -176,7 +176,9 @@ def test_members_that_make_the_rest_worse_are_told():
     [
         pytest.param({"weights": [1, 1, 1]}, id="the user's weights"),
         pytest.param({"estimator__train_split": None}, id="nothing held out"),
-        pytest.param({"estimator__lr": 1.0, "estimator__max_epochs": 30}, id="good members"),
+        pytest.param(
+            {"schedule": None, "estimator__lr": 1.0, "estimator__max_epochs": 40}, id="good members"
+        ),
         pytest.param(
             {"n_runs": 2, "estimator__train_split": ValidSplit(0.2)}, id="runs of other splits"
         ),
