@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import skorch.dataset
+import torch
 from sklearn.base import clone, is_classifier
 from skorch import NeuralNet
 from skorch.dataset import get_len
@@ -27,12 +29,17 @@ class Rehearsal:
     params : dict
         Parameters of the net with which it is fed whole batches in the dtype of its weights, flat
         targets as a column where its output is one; empty where the net feeds itself.
-    output_shape : tuple of int or None
-        Shape of its output for two samples; None where that could not be seen.
+    output : ndarray or None
+        What it predicts for two samples; None where that could not be seen.
     """
 
     params: dict[str, Any]
-    output_shape: tuple[int, ...] | None
+    output: npt.NDArray[Any] | None
+
+    @property
+    def output_shape(self) -> tuple[int, ...] | None:
+        """Shape of the output."""
+        return None if self.output is None else self.output.shape
 
     def check_outputs(self, owner: object, n_classes: int) -> None:
         """Refuse a net with fewer outputs than classes.
@@ -65,22 +72,34 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
         if isinstance(X, Dataset):
             return Rehearsal({}, None)
         if feeds_itself:
-            return Rehearsal({}, _output_shape(untrained, X))
+            return Rehearsal({}, _output(untrained, X))
         params: dict[str, Any] = {"dataset": AdaptedDataset}
         dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
         if dtypes and not hasattr(net, "dataset__dtype"):
             params["dataset__dtype"] = str(dtypes[0]).removeprefix("torch.")
         # Not by set_params, which makes parts of an initialized net anew.
         vars(untrained).update(params)
-        shape = _output_shape(untrained, X)
-        if shape is None and np.issubdtype(getattr(X, "dtype", None), np.integer):
+        kind = _kind(X)
+        output = None if kind == "f" else _output(untrained, X)
+        if output is None and kind in ("f", "i"):
             untrained.dataset__floats = True
-            shape = _output_shape(untrained, X)
-            if shape is not None:
+            output = _output(untrained, X)
+            if output is not None:
                 params["dataset__floats"] = True
-    if shape is not None and shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
+    rehearsal = Rehearsal(params, output)
+    shape = rehearsal.output_shape or ()
+    if shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
         params["dataset__columns"] = True
-    return Rehearsal(params, shape)
+    return rehearsal
+
+
+def _kind(X: Any) -> str:
+    """Give 'f' for what holds floats, 'i' for integers or bools, '' for what has no such dtype."""
+    dtype = getattr(X, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        return "f" if dtype.is_floating_point else "i"
+    kind = getattr(dtype, "kind", "")
+    return "i" if kind in "iub" else kind
 
 
 def _takes_adapted_data(net: NeuralNet) -> bool:
@@ -90,10 +109,10 @@ def _takes_adapted_data(net: NeuralNet) -> bool:
     return net.dataset in (skorch.dataset.Dataset, ArrayDataset) and not collates
 
 
-def _output_shape(net: NeuralNet, X: Any) -> tuple[int, ...] | None:
-    """Give the shape of what a net predicts for two samples; None where it cannot."""
+def _output(net: NeuralNet, X: Any) -> npt.NDArray[Any] | None:
+    """Give what a net predicts for two samples; None where it cannot."""
     try:
         rows = multi_indexing(X, slice(0, min(2, get_len(X))))
-        return tuple(np.shape(net.predict_proba(rows)))
+        return np.asarray(net.predict_proba(rows))
     except Exception:  # whatever is wrong, training will say it in its own words
         return None

@@ -321,7 +321,7 @@ class AdaptedDataset(ArrayDataset):
     dtype : str, torch.dtype or None, default=None
         As in ArrayDataset, or its name, such as 'float32', which files can keep.
     floats : bool, default=False
-        Whether inputs of any other dtype become `dtype` too, batch by batch.
+        Whether inputs of any other dtype, such as integers, become `dtype` too, batch by batch.
     columns : bool, default=False
         Whether targets of shape (n_samples,) come as (n_samples, 1).
     sample_weight : ndarray of shape (n_samples,), default=None
@@ -357,4 +357,4 @@ class AdaptedDataset(ArrayDataset):
         return [X, y]
 
     def _as_float(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows if rows.is_floating_point() else rows.to(self._float64_to)
+        return rows.to(self._float64_to)

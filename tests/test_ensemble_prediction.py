@@ -78,12 +78,14 @@ class Codes(nn.Module):
         pytest.param(make_classifier(), sparse.csr_array(X_DIGITS), id="sparse"),
         pytest.param(make_classifier(Codes), (X_DIGITS * 16).astype(int), id="embedding"),
         pytest.param(
-            make_classifier(Pair, criterion=PairLoss, predict_nonlinearity=None),
+            make_classifier(
+                Pair, criterion=PairLoss, predict_nonlinearity=lambda out: out.softmax(1)
+            ),
             X_DIGITS,
             id="tuple",
         ),
         pytest.param(
-            make_classifier(predict_nonlinearity=lambda out: out.softmax(1) ** 2),
+            make_classifier(predict_nonlinearity=lambda out: (2 * out).softmax(1)),
             X_DIGITS,
             id="nonlinearity",
         ),

@@ -1,5 +1,7 @@
 """sample_weight of the ensembles weighs the losses."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -146,10 +148,9 @@ def test_a_loss_that_only_gives_means_cannot_be_weighted():
         def forward(self, output, target):
             return mean_loss(output, target)
 
+    net = make_classifier(criterion=Mean, predict_nonlinearity=partial(torch.softmax, dim=1))
     with pytest.raises(TypeError, match=r"The 'criterion' parameter .* have a 'reduction'"):
-        SnapshotEnsemble(make_classifier(criterion=Mean)).fit(
-            X_DIGITS, Y_DIGITS, sample_weight=COUNTS
-        )
+        SnapshotEnsemble(net).fit(X_DIGITS, Y_DIGITS, sample_weight=COUNTS)
 
 
 def test_weights_reach_parallel_runs():

@@ -635,7 +635,9 @@ def test_arrays_that_do_not_belong_together_are_refused(params, text):
 @pytest.fixture(scope="module")
 def ensemble():
     net = make_classifier(train_split=ValidSplit(5, stratified=True))
-    return SnapshotEnsemble(net, n_snapshots=3, random_state=0).fit(X_DIGITS, WORDS)
+    ensemble = SnapshotEnsemble(net, n_snapshots=3, random_state=0)
+    with pytest.warns(UserWarning, match="the earlier ones are poor"):
+        return ensemble.fit(X_DIGITS, WORDS)
 
 
 def test_from_ensemble_takes_what_fit_found(ensemble):
@@ -679,7 +681,8 @@ def test_from_ensemble_without_held_out_data_or_with_hard_voting():
     assert display.valid_losses is display.member_scores is display.correlation is None
     display = SnapshotDisplay.from_ensemble(hard, X_DIGITS, WORDS)
     assert display.member_scores.shape == (2,)
-    assert display.staged_scores is None
+    assert display.staged_scores.shape == (2,)
+    assert display.staged_scores[-1] == pytest.approx(1 - hard.score(X_DIGITS, WORDS))
 
 
 def test_from_ensemble_of_several_runs_has_members_at_each_place():

@@ -12,19 +12,20 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import (
     BaseEstimator,
     MetaEstimatorMixin,
     TransformerMixin,
     clone,
-    is_classifier,
+    is_regressor,
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
-from skorch import NeuralNet, NeuralNetRegressor
+from skorch import NeuralNet
+from skorch.dataset import get_len
+from torch import nn
 from torch.utils.data import Subset
 
 from sklr._inputs import check_inputs, check_targets_are_there
@@ -40,7 +41,7 @@ from sklr._validation import (
     check_sequence,
     check_verbose,
 )
-from sklr.callbacks import FastGeometric
+from sklr.callbacks import FastGeometric, Schedule
 from sklr.callbacks._named import NamedSchedule
 from sklr.ensemble import _saving as saving
 from sklr.ensemble._checkpoint import seed_of
@@ -56,7 +57,13 @@ from sklr.ensemble._prediction import (
     member_outputs,
 )
 from sklr.ensemble._stages import better_stage, staged_means
-from sklr.ensemble._training import Training, held_out_data, rows_trained_on, train
+from sklr.ensemble._training import (
+    Training,
+    held_out_data,
+    holds_out_alike,
+    rows_trained_on,
+    train,
+)
 from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 COMBINE = ("predictions", "parameters")
@@ -89,7 +96,8 @@ class BaseSnapshotEnsemble(
         """Train, and make a member of each snapshot."""
         net = clone(self.estimator).set_params(warm_start=False, **rehearsal.params)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            samples = np.broadcast_to(0.0, (get_len(X), 1))  # of whatever kind X is
+            sample_weight = _check_sample_weight(sample_weight, samples, ensure_non_negative=True)
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         # None draws one seed from numpy's global state; it is the first run's own.
@@ -98,6 +106,7 @@ class BaseSnapshotEnsemble(
         if folder is not None:
             seed = seed_of(folder, seed)
         seeds = [seed, *map(int, np.random.SeedSequence(seed).generate_state(self.n_runs)[1:])]
+        same_split = self._check_runs(net, holds_out_alike(net, X, y, seeds))
         folders = [folder and folder / f"run_{run + 1}" for run in range(self.n_runs)]
         with self._in_terms_of_snapshots(), Parallel(n_jobs=self.n_jobs) as parallel:
             trainings = Tasks(self, context, parallel).run(
@@ -110,15 +119,15 @@ class BaseSnapshotEnsemble(
                 verbose=self.verbose,
                 n_epochs=net.max_epochs,
             )
-        self._adapted = rehearsal.params
-        kept = [self._kept(training) for training in trainings]
+        self._adapted = rehearsal.params | trainings[0].module_params
+        net.set_params(**trainings[0].module_params)
+        kept = list(map(self._kept, trainings))
         replace_schedule(net, [])
         self.estimators_ = [make_member(net, state) for states in kept for state in states]
         self._members_of_runs = [len(states) for states in kept]
         self.histories_ = [training.history for training in trainings]
         self.history_ = self.histories_[0]
         self.snapshot_steps_ = trainings[0].steps
-        same_split = self._have_same_split(trainings)
         held_out = held_out_data(trainings[0].held_out, X, y)
         self._know_members(held_out, same_split=same_split)
         names = self._names()
@@ -133,11 +142,7 @@ class BaseSnapshotEnsemble(
         """Give the folder of this fit's checkpoints: one for each estimator, data and seed."""
         if self.checkpoint_dir is None:
             return None
-        own = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name in ("estimator", "n_snapshots", "schedule")
-        }
+        own = {name: getattr(self, name) for name in ("estimator", "n_snapshots", "schedule")}
         # Without a seed given, the one of the fit that was interrupted is taken up.
         given = None if self.random_state is None else seed
         return Path(self.checkpoint_dir) / fingerprint(own, X, y, sample_weight, given)
@@ -152,32 +157,38 @@ class BaseSnapshotEnsemble(
             for i in range(count)
         ]
 
-    def _have_same_split(self, trainings: list[Training]) -> bool:
-        """Tell whether no run was trained on what another held out; learned weights need that."""
-        first = trainings[0].held_out
-        same = all(np.array_equal(first, training.held_out) for training in trainings[1:])
-        if isinstance(self.weights, str) and not same:
+    def _check_runs(self, net: NeuralNet, same_split: bool) -> bool:
+        """Check what several runs need; tell whether they hold the same samples out."""
+        if isinstance(self.weights, str) and not same_split:
             requirement = (
                 "not be 'greedy' where runs hold out different samples: give the net's train_split "
                 "a random_state"
             )
             raise ParameterValueError(self, "weights", requirement, self.weights)
-        return same
+        if self.n_runs > 1 and isinstance(net.module, nn.Module):
+            warnings.warn(
+                "All runs begin with the same weights, since the net's module is an instance. Give "
+                "its class to make them independent.",
+                stacklevel=5,
+            )
+        return same_split
 
     def _know_members(self, held_out: tuple[Any, Any] | None, *, same_split: bool) -> None:
         """Learn weights, and how good and how different the members are, from held-out data."""
         self.diversity_, self.member_scores_ = None, None
         n_members = len(self.estimators_)
         weights = np.ones(n_members)
-        if held_out is not None:
+        # What one run holds out another may be trained on.
+        if held_out is not None and same_split:
             X, y = held_out
-            outputs = joined(member_outputs(self.estimators_, X, self._finish), len(y), axis=1)
+            parts = member_outputs(self.estimators_, X, self._finish, self._method)
+            outputs = joined(parts, len(y), axis=1)
             y = np.asarray(y).reshape(len(y))
-            self.diversity_ = diversity(outputs, labels=is_classifier(self))
+            self.diversity_ = diversity(outputs, self._decisions(outputs))
             self.member_scores_ = np.array([self._score_of(output, y) for output in outputs])
             if isinstance(self.weights, str):
                 weights = greedy_weights(outputs, lambda mean: self._losses_of(mean, y).mean())
-            elif self.weights is None and self.combine == "predictions" and same_split:
+            elif self.weights is None and self.combine == "predictions":
                 self._warn_of_poor_members(outputs, y)
         if self._has_given_weights():
             weights = np.asarray(self.weights, dtype=float)
@@ -190,6 +201,10 @@ class BaseSnapshotEnsemble(
     def _losses_of(self, output: Array, y: Array) -> Array:
         """Give its loss for each sample."""
         raise NotImplementedError
+
+    def _decisions(self, outputs: Array) -> Array | None:
+        """Give what each output decides for, as encoded labels; None where it decides nothing."""
+        return None
 
     def _warn_of_poor_members(self, outputs: Array, y: Array) -> None:
         """Say so where the last members do better without the earlier ones, on held-out data."""
@@ -249,20 +264,35 @@ class BaseSnapshotEnsemble(
             requirement = f"{error.requirement} (training batches)"
             raise type(error)(self, "n_snapshots", requirement, error.value) from None
 
-    def _check_params(self, *, regressor: bool, other: str) -> None:
-        """Check what can be checked before the data is looked at."""
-        # A refit that fails leaves no members of the fit before.
-        self.__dict__.pop("estimators_", None)
+    _method = "predict_proba"
+    """What members of a kind of their own are asked for."""
+    _regressor: bool
+    """Of which kind of net it is the ensemble."""
+    _other: str
+    """The ensemble of the other kind."""
+
+    def _forget(self) -> None:
+        """Leave nothing of an earlier fit, whatever comes of this one."""
+        for name in [name for name in vars(self) if name.endswith("_") and name[0] != "_"]:
+            delattr(self, name)
+
+    def _check_estimator(self) -> None:
         net = self.estimator
         if not isinstance(net, NeuralNet):
             requirement = (
                 "be a skorch net; preprocessing goes before the ensemble in a Pipeline, not into it"
             )
             raise ParameterTypeError(self, "estimator", requirement, net)
-        if isinstance(net, NeuralNetRegressor) != regressor:
-            kind = "regressor" if regressor else "classifier"
-            requirement = f"be a {kind} net; use {other} for this one"
+        if is_regressor(net) != self._regressor:
+            kind = "regressor" if self._regressor else "classifier"
+            requirement = f"be a {kind} net; use {self._other} for this one"
             raise ParameterTypeError(self, "estimator", requirement, net)
+
+    def _check_params(self) -> None:
+        """Check what can be checked before the data is looked at."""
+        net = self.estimator
+        self._check_estimator()
+        check_integer(net, "max_epochs", net.max_epochs, at_least=1)
         check_verbose(self, self.verbose)
         check_integer(self, "n_runs", self.n_runs, at_least=1)
         check_option(self, "combine", self.combine, COMBINE)
@@ -283,7 +313,7 @@ class BaseSnapshotEnsemble(
         for name in ("n_snapshots", "n_members"):
             if getattr(self, name) is not None:
                 check_integer(self, name, getattr(self, name), at_least=1)
-        if self.schedule is not None and not isinstance(self.schedule, NamedSchedule):
+        if self.schedule is not None and not isinstance(self.schedule, NamedSchedule | Schedule):
             requirement = "be a schedule callback of sklr.callbacks or None"
             raise ParameterTypeError(self, "schedule", requirement, self.schedule)
 
@@ -304,7 +334,10 @@ class BaseSnapshotEnsemble(
         """Check what depends on the number of snapshots of the whole training, before it begins."""
         if count == 0:
             requirement = "have a cycle that ends within the training"
-            raise ParameterValueError(self, "schedule", requirement, self.schedule)
+            if self.schedule is not None:
+                raise ParameterValueError(self, "schedule", requirement, self.schedule)
+            name, own = find_schedule(self.estimator) or ("", None)
+            raise ParameterValueError(self.estimator, f"callbacks__{name}", requirement, own)
         if self.n_snapshots not in (None, count):
             requirement = f"be None or the {count} cycles that the schedule ends"
             raise ParameterValueError(self, "n_snapshots", requirement, self.n_snapshots)
@@ -329,15 +362,12 @@ class BaseSnapshotEnsemble(
     def _kept(self, training: Training) -> list[StateDict]:
         """Give the snapshots that become members: the last ones, all of them finite."""
         states, planned = training.states, training.planned
-        if training.interrupted:
-            # skorch swallows the user's Ctrl-C.
-            raise KeyboardInterrupt
-        finite = [all(bool(torch.isfinite(v).all()) for v in state.values()) for state in states]
-        good = finite.index(False) if False in finite else len(states)
+        self._check_count(planned)
+        good = training.finite.index(False) if False in training.finite else len(states)
         if good < len(states):
             ended = (
-                f"The training diverged: from snapshot {good + 1} of {planned} on the weights are "
-                "not finite. Lower the learning rate, for instance by LRRangeSearch"
+                f"The training diverged: from snapshot {good + 1} of {planned} on the weights or "
+                "losses are not finite. Lower the learning rate, for instance by LRRangeSearch"
             )
             if good == 0 or self._has_given_weights():
                 raise FloatingPointError(f"{ended}.")
@@ -365,7 +395,7 @@ class BaseSnapshotEnsemble(
         """
         check_is_fitted(self)
         X = self._checked(X)
-        slices = member_outputs(self.estimators_, X, self._finish)
+        slices = member_outputs(self.estimators_, X, self._finish, self._method)
         n_samples = count_samples(self.estimators_[0], X)
         return joined(map(function, slices), n_samples, axis)
 
@@ -383,10 +413,12 @@ class BaseSnapshotEnsemble(
 
     def _weights_of_members(self) -> Array | None:
         """Give the weights: what was learned, or the parameter as it is now."""
-        if self.combine == "parameters" or self.weights is None:
+        check_is_fitted(self)
+        if len(self.estimators_) == 1 or self.weights is None:
             return None
         if isinstance(self.weights, str):
             return np.asarray(self.weights_)
+        self._check_weights(len(self.estimators_))
         return np.asarray(self.weights, dtype=float)
 
     def _staged_average(self, X: Any) -> Iterator[Array]:
@@ -418,7 +450,8 @@ class BaseSnapshotEnsemble(
         Parameters
         ----------
         path : path
-            The folder. The estimator must be the one that the saved ensemble had.
+            The folder. `estimator`, `weights` and `combine` must be those that the saved ensemble
+            had.
 
         Returns
         -------
@@ -427,8 +460,10 @@ class BaseSnapshotEnsemble(
         Raises
         ------
         CheckpointError
-            If a file is missing or damaged, or the weights do not fit the estimator's module.
+            If a file is missing or damaged, the weights do not fit the estimator's module, or
+            parameters are others.
         """
+        self._check_estimator()
         saving.load(self, path)
         return self
 

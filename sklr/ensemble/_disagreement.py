@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,15 +28,15 @@ class Uncertainty(NamedTuple):
     model: Array
 
 
-def diversity(outputs: Array, *, labels: bool) -> Bunch:
+def diversity(outputs: Array, chosen: Array | None) -> Bunch:
     """Give how pairs of members differ.
 
     Parameters
     ----------
     outputs : ndarray of shape (n_members, n_samples, ...)
         Probabilities, or values.
-    labels : bool
-        Whether they are probabilities of labels.
+    chosen : ndarray of shape (n_members, n_samples) or None
+        The labels that probabilities decide for.
 
     Returns
     -------
@@ -52,11 +53,13 @@ def diversity(outputs: Array, *, labels: bool) -> Bunch:
     correlation = np.divide(
         deviations @ deviations.T, products, out=np.zeros_like(products), where=products > 0
     )
-    if labels:
-        chosen = outputs.argmax(axis=2)
-        differences = (chosen[:, None] != chosen[None]).mean(axis=2)
-    else:
-        differences = np.sqrt(((flat[:, None] - flat[None]) ** 2).mean(axis=2))
+    differences = np.zeros_like(products)
+    for i, j in combinations(range(len(flat)), 2):
+        if chosen is None:
+            between = np.sqrt(np.mean((flat[i] - flat[j]) ** 2))
+        else:
+            between = np.mean(chosen[i] != chosen[j])
+        differences[i, j] = differences[j, i] = between
     return Bunch(correlation=np.clip(correlation, -1, 1), disagreement=differences)
 
 

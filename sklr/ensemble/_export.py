@@ -13,10 +13,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Bunch
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
+from sklr._inputs import is_for_nets
 from sklr._targets import chosen_labels, flat, matching_columns
 from sklr._validation import ParameterTypeError
 from sklr.ensemble._prediction import predicts_by_module
@@ -136,8 +137,10 @@ def voting_regressor(ensemble: Any) -> VotingRegressor:
 
 
 def _as_array(X: Any) -> Any:
-    """Give frames and lists as arrays, as the ensemble gave them to the net."""
-    return np.asarray(X) if hasattr(X, "columns") or isinstance(X, list) else X
+    """Give frames, lists and sparse matrices as the ensemble gave them to the net."""
+    if isinstance(X, np.ndarray) or is_for_nets(X):
+        return X
+    return check_array(X, dtype="numeric", allow_nd=True, accept_sparse="csr")
 
 
 def _known(n_features: int | None) -> int:
@@ -182,7 +185,7 @@ class EnsembleModule(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(modules)
         self.nonlinearities = list(nonlinearities)
-        self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.get_default_dtype()))
+        self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
 
     def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Give the mean for a batch of what the members take."""

@@ -12,6 +12,7 @@ import torch
 from sklearn.base import clone
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.utils import to_numpy, to_tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from sklr._nets import seeded
@@ -30,7 +31,6 @@ halves the time of a small CNN."""
 
 ANSWERING = (
     "forward_iter",
-    "predict",
     "predict_proba",
     "_get_predict_nonlinearity",
 )
@@ -67,7 +67,10 @@ def make_member(net: NeuralNet, state: StateDict, *, share: bool = False) -> Neu
 
 
 def member_outputs(
-    members: Sequence[NeuralNet], X: Any, finish: Callable[[Array], Array]
+    members: Sequence[NeuralNet],
+    X: Any,
+    finish: Callable[[Array], Array],
+    method: str = "predict_proba",
 ) -> Iterator[Array]:
     """Yield, slice after slice of the samples, what each member's `predict_proba` gives.
 
@@ -83,13 +86,15 @@ def member_outputs(
         What the net takes.
     finish : callable
         Applied to each member's output.
+    method : {'predict_proba', 'predict'}, default='predict_proba'
+        What to ask a net for that answers in a way of its own.
 
     Yields
     ------
     ndarray of shape (n_members, n_rows, ...)
     """
-    if not _is_skorchs(members[0], ANSWERING):
-        yield np.stack([finish(np.asarray(member.predict_proba(X))) for member in members])
+    if not is_skorchs(members[0], (*ANSWERING, method)):
+        yield np.stack([finish(np.asarray(getattr(member, method)(X))) for member in members])
         return
     nonlinearities = [member._get_predict_nonlinearity() for member in members]
     sliced = not isinstance(X, Dataset) and _takes_slices(members[0])
@@ -182,7 +187,7 @@ def _leaves(rows: Any) -> list[torch.Tensor]:
     return [leaf for part in parts for leaf in _leaves(part)]
 
 
-def _is_skorchs(net: NeuralNet, names: Sequence[str]) -> bool:
+def is_skorchs(net: NeuralNet, names: Sequence[str]) -> bool:
     """Tell whether methods of a net are those of skorch's own classes."""
     return all(
         getattr(type(net), name) in {getattr(base, name) for base in SKORCHS} for name in names
@@ -191,7 +196,7 @@ def _is_skorchs(net: NeuralNet, names: Sequence[str]) -> bool:
 
 def predicts_by_module(net: NeuralNet) -> bool:
     """Tell whether a net's predictions are its module's outputs, through its nonlinearity."""
-    return _is_skorchs(net, (*ANSWERING, "evaluation_step", "infer"))
+    return is_skorchs(net, (*ANSWERING, "predict", "evaluation_step", "infer"))
 
 
 def _takes_slices(net: NeuralNet) -> bool:
@@ -199,4 +204,7 @@ def _takes_slices(net: NeuralNet) -> bool:
     ordered = not any(hasattr(net, f"iterator_valid__{name}") for name in CHOOSING)
     arrays = isinstance(net.dataset, type) and issubclass(net.dataset, ArrayDataset)
     plain = arrays and ordered and net.iterator_valid is DataLoader
-    return plain and _is_skorchs(net, INFERRING)
+    # Without running statistics BatchNorm makes a sample's output depend on its batch.
+    norms = [layer for layer in net.module_.modules() if isinstance(layer, _BatchNorm)]
+    alone = all(layer.track_running_stats for layer in norms)
+    return plain and alone and is_skorchs(net, INFERRING)

@@ -35,6 +35,7 @@ def save(ensemble: Any, path: str | PathLike[str]) -> None:
     adapted = {name: value for name, value in ensemble._adapted.items() if name != "dataset"}
     values = {
         "kind": type(ensemble).__name__,
+        "params": _params(ensemble),
         "members": list(members),
         "fetches_batches": "dataset" in ensemble._adapted,
         "adapted": adapted,
@@ -65,12 +66,18 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
     ------
     CheckpointError
         If a file is missing, truncated or altered, of a newer format or of another kind of
-        ensemble, or if the weights do not fit the estimator's module.
+        ensemble, if the weights do not fit the estimator's module, or other parameters decide how
+        the members are averaged.
     """
     tensors, values = _files.read(Path(path), mapped=True)
     if values.get("kind") != type(ensemble).__name__:
         raise CheckpointError(
             f"{path} holds no {type(ensemble).__name__} but a {values.get('kind', 'checkpoint')}."
+        )
+    if values["params"] != _params(ensemble):
+        saved = ", ".join(f"{name}={value!r}" for name, value in values["params"].items())
+        raise CheckpointError(
+            f"{path} holds an ensemble with {saved}: load it into one with the same."
         )
     adapted = dict(values["adapted"])
     if values["fetches_batches"]:
@@ -81,7 +88,7 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
         members = {name: make_member(net, tensors[name], share=True) for name in values["members"]}
     except RuntimeError as error:
         raise CheckpointError(f"The weights in {path} do not fit the module: {error}") from error
-    ensemble.__dict__.pop("loss_barrier_", None)
+    ensemble._forget()
     for name, value in values["plain"].items():
         setattr(ensemble, name, value)
     ensemble.member_scores_ = None
@@ -98,6 +105,14 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
         ensemble.le_ = LabelEncoder().fit(ensemble.classes_)
         for member in ensemble.estimators_:
             member.classes_inferred_ = np.arange(len(ensemble.classes_))
+
+
+def _params(ensemble: Any) -> dict[str, Any]:
+    """Give the parameters that decide how members are averaged, as JSON has them."""
+    weights = ensemble.weights
+    if not (weights is None or isinstance(weights, str)):
+        weights = np.asarray(weights, dtype=float).tolist()
+    return {"weights": weights, "combine": ensemble.combine}
 
 
 def _array(values: Any) -> list[Any]:

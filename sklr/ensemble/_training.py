@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from skorch.utils import data_from_dataset, multi_indexing
 from torch.utils.data import Dataset, Subset
 
 from sklr._nets import replace_schedule, seeded
+from sklr._validation import Description, ParameterTypeError
 from sklr.callbacks import Snapshots
 from sklr.callbacks._base import runs
-from sklr.callbacks._progress import was_interrupted
+from sklr.callbacks._progress import PLANNED_STEPS, was_interrupted
 from sklr.ensemble._checkpoint import Checkpoints, fit_durably
 from sklr.ensemble._weighting import weigh_samples
 
@@ -32,7 +34,7 @@ StateDict = dict[str, torch.Tensor]
 
 
 class Planned(Callback):
-    """Checks, before the first batch moves a weight, how many snapshots there will be.
+    """Checks the net, and before the first batch moves a weight how many snapshots there will be.
 
     Parameters
     ----------
@@ -47,6 +49,13 @@ class Planned(Callback):
         """Forget the training before."""
         self.count_: int | None = None
         return self
+
+    def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Refuse a net whose members would lack a part."""
+        if net._modules != ["module"]:
+            requirement = "be all that the net trains: members are made of it alone"
+            got = Description(", ".join(f"{name}_" for name in net._modules))
+            raise ParameterTypeError(net, "module", requirement, got)
 
     def on_batch_begin(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
         """Check once, when the schedule has said how many snapshots are due."""
@@ -93,8 +102,10 @@ class Training:
         skorch's.
     held_out : sequence of int, Dataset or None
         Rows that the net's own split held out, or the validation set that it gave.
-    interrupted : bool
-        Whether the user interrupted.
+    finite : list of bool
+        Of each snapshot: whether its parameters, and the training loss of its epoch, are finite.
+    module_params : dict
+        Parameters of the module that callbacks of the net set when the training began.
     """
 
     states: list[StateDict]
@@ -102,7 +113,8 @@ class Training:
     planned: int
     history: History
     held_out: Any
-    interrupted: bool
+    finite: list[bool]
+    module_params: dict[str, Any]
 
 
 def train(
@@ -140,8 +152,14 @@ def train(
         A further one.
     verbose : int
         1 prints a line a snapshot.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If the user interrupted, which skorch swallows.
     """
     net = clone(net)
+    given = _module_params(net)
     if sample_weight is not None:
         weigh_samples(net, sample_weight)
     plan, snapshots = Planned(check), Snapshots(verbose=verbose)
@@ -157,14 +175,38 @@ def train(
             net.fit(X, y)
         else:
             fit_durably(net, X, y, checkpoints)
+    if was_interrupted(net):
+        raise KeyboardInterrupt
+    # A finished training that was only taken up again began no batch.
+    planned = len(snapshots.steps_) if plan.count_ is None else plan.count_
     return Training(
         snapshots.snapshots_,
         snapshots.steps_,
-        plan.count_ or 0,
+        planned,
         net.history,
         None if split is None else split.held_out,
-        len(snapshots.steps_) < (plan.count_ or 0) and was_interrupted(net),
+        _are_finite(net, snapshots),
+        {key: value for key, value in _module_params(net).items() if value is not given.get(key)},
     )
+
+
+def _module_params(net: NeuralNet) -> dict[str, Any]:
+    return {key: value for key, value in vars(net).items() if key.startswith("module__")}
+
+
+def _are_finite(net: NeuralNet, snapshots: Snapshots) -> list[bool]:
+    """Tell of each snapshot whether its parameters and the loss of its epoch are finite numbers.
+
+    Buffers may hold what is not finite, such as the mask of an attention.
+    """
+    names = [name for name, _ in net.module_.named_parameters()]
+    ends = np.cumsum([row.get(PLANNED_STEPS, math.inf) for row in net.history])
+    epochs = np.searchsorted(ends, snapshots.steps_)
+    return [
+        math.isfinite(net.history[int(epoch)].get("train_loss", 0.0))
+        and all(bool(torch.isfinite(state[name]).all()) for name in names)
+        for epoch, state in zip(epochs, snapshots.snapshots_, strict=True)
+    ]
 
 
 def held_out_data(held_out: Any, X: Any, y: Any) -> tuple[Any, Any] | None:
@@ -182,10 +224,36 @@ def held_out_data(held_out: Any, X: Any, y: Any) -> tuple[Any, Any] | None:
     if isinstance(held_out, Dataset):
         X, y = data_from_dataset(held_out)
         return X, y
-    if isinstance(X, Dataset):
-        return None
     rows = np.asarray(held_out)
+    if isinstance(X, Dataset):
+        return Subset(X, rows.tolist()), multi_indexing(y, rows)
     return multi_indexing(X, rows), multi_indexing(y, rows)
+
+
+def holds_out_alike(net: NeuralNet, X: Any, y: Any, seeds: Sequence[int]) -> bool:
+    """Tell whether trainings with other seeds hold the same samples out.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        Not initialized.
+    X, y : object
+        What it is to be trained on.
+    seeds : sequence of int
+        Of the trainings.
+    """
+    if not net.train_split or len(seeds) < 2:
+        return True
+    held_out = []
+    for seed in seeds[:2]:
+        with seeded(seed):
+            untrained = clone(net).initialize()
+            split = untrained.train_split = NotedSplit(untrained.train_split)
+            untrained.get_split_datasets(X, y)
+        held_out.append(split.held_out)
+    first, second = held_out
+    # A validation set that is given is one for all.
+    return isinstance(first, Dataset) or np.array_equal(first, second)
 
 
 def rows_trained_on(held_out: Any, X: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ StateDict = dict[str, torch.Tensor]
 
 
 def averaged_state(states: Sequence[StateDict], weights: Any = None) -> StateDict:
-    """Give the weighted mean of weights; of what is no float, such as counters, the last.
+    """Give the weighted mean of weights; of what is no float, such as a counter, the last.
 
     Parameters
     ----------
@@ -34,11 +35,11 @@ def averaged_state(states: Sequence[StateDict], weights: Any = None) -> StateDic
     parts = parts / parts.sum()
     average = {}
     for name, last in states[-1].items():
-        if torch.is_floating_point(last):
+        if isinstance(last, torch.Tensor) and torch.is_floating_point(last):
             terms = [state[name].double() * part for state, part in zip(states, parts, strict=True)]
             average[name] = torch.stack(terms).sum(dim=0).to(last.dtype)
         else:
-            average[name] = last.clone()
+            average[name] = copy.deepcopy(last)
     return average
 
 
@@ -48,7 +49,8 @@ def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
     One pass with layers that normalize by each batch's own statistics, as in training. Every
     sample counts alike, whatever the size of its batch: torch's cumulative average and
     `torch.optim.swa_utils.update_bn` weigh a short last batch as much as the others. A batch of
-    one sample that has no variance is left out; where all are, the statistics stay.
+    one sample that has no variance is left out; where all are, the statistics stay. Layers that
+    the module itself keeps from training keep theirs.
 
     Parameters
     ----------
@@ -57,11 +59,13 @@ def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
     batches : iterable
         Of its training data, as its DataLoader gives them.
     """
+    net._set_training(True)
     layers = [
-        module
-        for module in net.module_.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
+        layer
+        for layer in net.module_.modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats and layer.training
     ]
+    net._set_training(False)
     if not layers:
         return
     moments = {layer: _Moments() for layer in layers}
@@ -141,7 +145,10 @@ def _training_only(net: NeuralNet, layers: Sequence[_BatchNorm]) -> Iterator[Non
 def _watched(moments: dict[Any, _Moments]) -> Iterator[None]:
     """Take in what comes to each layer."""
     handles = [
-        layer.register_forward_pre_hook(lambda _, inputs, moment=moment: moment.add(inputs[0]))
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs, moment=moment: moment.add(*args, *kwargs.values()),
+            with_kwargs=True,
+        )
         for layer, moment in moments.items()
     ]
     try:

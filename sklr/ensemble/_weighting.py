@@ -34,8 +34,8 @@ def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
     """
     if net.dataset is not AdaptedDataset:
         requirement = (
-            "be skorch's own, and no collate function be given, where samples are weighted: the "
-            "weights come with the batches"
+            "be skorch's own, X no torch Dataset and no collate function be given, where samples "
+            "are weighted: the weights come with the batches"
         )
         raise ParameterTypeError(net, "dataset", requirement, net.dataset)
     net.__class__ = _weighted(type(net))
@@ -57,8 +57,13 @@ def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
                 loss: torch.Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
                 return loss
             losses = self._losses(y_pred, y_true, _inputs(X), training)
+            loss = super().get_loss(y_pred, y_true, X=_inputs(X), training=training)
             weights = to_tensor(X[SAMPLE_WEIGHT], device=losses.device).to(losses.dtype)
-            return (losses.flatten(1).mean(1) if losses.ndim > 1 else losses).mul(weights).mean()
+            weights = weights.reshape(-1, *[1] * (losses.ndim - 1))
+            # What the criterion divides the sum by: the samples, the weights of their classes, 1.
+            total = losses.detach().sum()
+            scale = loss.detach() / total if total != 0 else 1 / losses.numel()
+            return losses.mul(weights).sum() * scale
 
         def _losses(self, y_pred: Any, y_true: Any, X: Any, training: bool) -> torch.Tensor:
             """Give the loss of each sample."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,16 +12,25 @@ from sklearn.callback import with_callbacks
 from sklearn.ensemble import VotingClassifier
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from torch.utils.data import Dataset
 
-from sklr._rehearsal import rehearse
+from sklr._rehearsal import Rehearsal, rehearse
 from sklr._targets import chosen_labels, encode_labels, matching_columns
-from sklr._validation import check_flag, check_option
+from sklr._validation import ParameterValueError, check_flag, check_option
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._disagreement import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
 from sklr.ensemble._losses import log_losses
+from sklr.ensemble._prediction import is_skorchs
+from sklr.ensemble._stages import staged_means
 
 VOTING = ("soft", "hard")
+
+
+def _is_soft(ensemble: SnapshotEnsemble) -> bool:
+    if ensemble.voting == "hard":
+        raise AttributeError(f"predict_proba is not available when voting={ensemble.voting!r}")
+    return True
 
 
 class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
@@ -62,7 +72,8 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     checkpoint_dir : path, default=None
         Where to write, at the end of each epoch, what the training needs to go on. A fit of the
         same estimator, data and `random_state` that was interrupted goes on from there, and ends
-        bit for bit as if it had not been; with ``random_state=None`` it takes up the seed.
+        bit for bit as if it had not been; with ``random_state=None`` it takes up the seed. One
+        that was finished is taken from there as it is.
         Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
         own are refused.
     random_state : int, RandomState instance or None, default=None
@@ -73,9 +84,10 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     Attributes
     ----------
     estimators_ : list of NeuralNet
-        The members, oldest first; they see integer-encoded labels.
+        The members, oldest first: the nets, which take arrays and see integer-encoded labels.
     named_estimators_ : Bunch
-        The members as snapshot_1, snapshot_2, ...
+        The members as snapshot_1, snapshot_2, ...; with several runs as run_1_snapshot_1, ...; with
+        ``combine='parameters'`` the one net as average.
     le_ : LabelEncoder
         Of the labels.
     classes_ : ndarray of shape (n_classes,)
@@ -83,13 +95,14 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     n_features_in_ : int
         Number of features seen in fit.
     weights_ : ndarray of shape (n_members,)
-        The members' weights, which sum to 1.
+        The members' weights in fit, which sum to 1; `weights` set anew acts at once.
     member_scores_ : ndarray of shape (n_members,) or None
         Each member's accuracy on the data that the net's own `train_split` holds out; None where it
-        holds out none.
+        holds out none, or several runs hold out different samples. With ``combine='parameters'``
+        those of the snapshots that were averaged.
     diversity_ : Bunch or None
-        `correlation` and `disagreement` of pairs of members on the same data, each of shape
-        (n_members, n_members).
+        `correlation` and `disagreement` of pairs of them on the same data, each of shape
+        (n_members, n_members); None likewise.
     snapshot_steps_ : list of int
         The counts of completed steps after which the snapshots of the (first) run were taken.
     loss_barrier_ : float
@@ -126,6 +139,9 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     >>> ensemble.score(X / 16, y) > 0.9
     True
     """
+
+    _regressor = False
+    _other = "SnapshotEnsembleRegressor"
 
     def __init__(
         self,
@@ -184,18 +200,45 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         NotImplementedError
             If y is multilabel.
         """
-        self._check_params(regressor=False, other="SnapshotEnsembleRegressor")
+        self._forget()
+        self._check_params()
         check_option(self, "voting", self.voting, VOTING)
         check_flag(self, "flatten_transform", self.flatten_transform)
         X = self._checked_data(X, y)
         self.le_, encoded = encode_labels(self.estimator, y)
         self.classes_ = self.le_.classes_
+        if isinstance(X, Dataset) and list(self.classes_) != list(range(len(self.classes_))):
+            requirement = (
+                "be 0, 1, ... where X is a torch Dataset, on whose own labels the net is trained"
+            )
+            raise ParameterValueError(self, "y", requirement, y)
         rehearsal = rehearse(self.estimator, X, encoded)
-        rehearsal.check_outputs(self, len(self.classes_))
+        self._check_outputs(rehearsal)
         self._fit_members(X, encoded, rehearsal, sample_weight)
         for member in self.estimators_:
             member.classes_inferred_ = np.arange(len(self.classes_))
         return self
+
+    def _check_outputs(self, rehearsal: Rehearsal) -> None:
+        """Refuse too few outputs; report what is made of surplus ones, and of no probabilities."""
+        n_classes = len(self.classes_)
+        rehearsal.check_outputs(self, n_classes)
+        output = rehearsal.output
+        if output is None:
+            return
+        if self.verbose and output.shape[-1] > n_classes:
+            print(
+                f"The net has {output.shape[-1]} outputs for {n_classes} classes: the others are "
+                "dropped, and probabilities made to sum to 1 again."
+            )
+        if (output < 0).any() or not np.allclose(output.sum(axis=-1), 1, atol=1e-3):
+            warnings.warn(
+                "The net's predict_proba gives no probabilities: they are negative or do not sum "
+                "to 1. They are averaged as they are; set the net's predict_nonlinearity, for "
+                "instance to functools.partial(torch.softmax, dim=-1), where its module gives "
+                "logits.",
+                stacklevel=4,
+            )
 
     def _finish(self, output: Array) -> Array:
         return matching_columns(output, len(self.classes_))
@@ -220,26 +263,31 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         ndarray of shape (n_samples,)
             Labels. Ties go to the first class.
         """
-        scores = self._average(X) if self.voting == "soft" else self._votes(X)
-        return np.asarray(self.classes_[scores.argmax(axis=1)])
+        if self.voting == "soft":
+            proba = self._average(X)
+            return chosen_labels(self.estimators_[0], proba, self.classes_)
+        chosen = self._votes(X).argmax(axis=1)
+        return np.asarray(self.classes_[chosen])
 
     def _choices(self, X: Any) -> Array:
         """Give the encoded label that each member predicts, shape (n_members, n_samples)."""
+        check_is_fitted(self)
+        if not is_skorchs(self.estimators_[0], ("predict",)):
+            X = self._checked(X)
+            return np.stack([np.asarray(member.predict(X)) for member in self.estimators_])
+        return self._over_slices(X, self._decisions, axis=1)
 
-        def choose(outputs: Array) -> Array:
-            codes = np.arange(len(self.classes_))
-            return np.array([chosen_labels(self.estimators_[0], o, codes) for o in outputs])
-
-        return self._over_slices(X, choose, axis=1)
+    def _decisions(self, outputs: Array) -> Array:
+        codes = np.arange(len(self.classes_))
+        return np.array([chosen_labels(self.estimators_[0], o, codes) for o in outputs])
 
     def _votes(self, X: Any) -> Array:
-        """Give the weight of the votes for each class, shape (n_samples, n_classes)."""
+        """Give the share of the votes for each class, shape (n_samples, n_classes)."""
         chosen = self._choices(X)
-        weights = self._weights_of_members()
-        weights = np.ones(len(chosen)) if weights is None else weights
-        return np.tensordot(weights, np.eye(len(self.classes_))[chosen], axes=1)
+        votes = np.eye(len(self.classes_))[chosen]
+        return np.average(votes, axis=0, weights=self._weights_of_members())
 
-    @available_if(lambda self: _is_soft(self))
+    @available_if(_is_soft)
     def predict_proba(self, X: Any) -> Array:
         """Give the mean of the members' probabilities; only with soft voting.
 
@@ -254,7 +302,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """
         return self._average(X)
 
-    @available_if(lambda self: _is_soft(self))
+    @available_if(_is_soft)
     def staged_predict_proba(self, X: Any) -> Iterator[Array]:
         """Yield the probabilities of the last 1, 2, ... members.
 
@@ -269,7 +317,6 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """
         yield from self._staged_average(X)
 
-    @available_if(lambda self: _is_soft(self))
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Yield the labels that the last 1, 2, ... members give.
 
@@ -282,8 +329,14 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         ------
         ndarray of shape (n_samples,)
         """
-        for proba in self._staged_average(X):
-            yield self.classes_[proba.argmax(axis=1)]
+        if self.voting == "soft":
+            for proba in self._staged_average(X):
+                yield chosen_labels(self.estimators_[0], proba, self.classes_)
+            return
+        chosen = self._choices(X)
+        votes, weights = np.eye(len(self.classes_))[chosen], self._weights_of_members()
+        for share in staged_means(votes, weights, self._members_of_runs):
+            yield self.classes_[share.argmax(axis=1)]
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
         """Split what is not known of samples into what the data and what the members leave open.
@@ -356,9 +409,3 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         if self.voting == "soft":
             names = [f"{name}{i}" for name in names for i in range(len(self.classes_))]
         return np.asarray([f"{base}_{name}" for name in names], dtype=object)
-
-
-def _is_soft(ensemble: SnapshotEnsemble) -> bool:
-    if ensemble.voting == "hard":
-        raise AttributeError(f"predict_proba is not available when voting={ensemble.voting!r}")
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,19 +65,21 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     Attributes
     ----------
     estimators_ : list of NeuralNet
-        The members, oldest first.
+        The members, oldest first: the nets, which take arrays.
     named_estimators_ : Bunch
-        The members as snapshot_1, snapshot_2, ...
+        The members as snapshot_1, snapshot_2, ...; with several runs as run_1_snapshot_1, ...; with
+        ``combine='parameters'`` the one net as average.
     n_features_in_ : int
         Number of features seen in fit.
     weights_ : ndarray of shape (n_members,)
-        The members' weights, which sum to 1.
+        The members' weights in fit, which sum to 1; `weights` set anew acts at once.
     member_scores_ : ndarray of shape (n_members,) or None
         Each member's R² on the data that the net's own `train_split` holds out; None where it
-        holds out none.
+        holds out none, or several runs hold out different samples. With ``combine='parameters'``
+        those of the snapshots that were averaged.
     diversity_ : Bunch or None
-        `correlation` and `disagreement` of pairs of members on the same data, each of shape
-        (n_members, n_members).
+        `correlation` and `disagreement` of pairs of them on the same data, each of shape
+        (n_members, n_members); None likewise.
     snapshot_steps_ : list of int
         The counts of completed steps after which the snapshots of the (first) run were taken.
     loss_barrier_ : float
@@ -110,6 +113,10 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     >>> ensemble.score(scale(X), scale(y)) > 0.4
     True
     """
+
+    _method = "predict"
+    _regressor = True
+    _other = "SnapshotEnsemble"
 
     def __init__(
         self,
@@ -162,7 +169,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         FloatingPointError
             If the training diverged.
         """
-        self._check_params(regressor=True, other="SnapshotEnsemble")
+        self._forget()
+        self._check_params()
         X = self._checked_data(X, y)
         y = flat_targets(y)
         rehearsal = rehearse(self.estimator, X, y)
@@ -179,7 +187,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         return output.reshape(len(output))
 
     def _score_of(self, output: Array, y: Array) -> float:
-        return float(r2_score(y, output))
+        return float(r2_score(y, output)) if np.isfinite(output).all() else math.nan
 
     def _losses_of(self, output: Array, y: Array) -> Array:
         return squared_errors(output, y)

@@ -315,12 +315,11 @@ def _found_of_members(ensemble: Any, X: Any, y: Any) -> dict[str, Any]:
     if y is not None:
         y = np.asarray(y).reshape(len(y))
         classes = getattr(ensemble, "classes_", None)
-        answers = outputs if classes is None else classes[outputs.argmax(axis=2)]
+        answers = outputs if classes is None else classes[ensemble._decisions(outputs)]
         found["member_scores"] = [_error(y, answer, classes) for answer in answers]
         found["member_places"] = _places(ensemble, len(outputs))
-        staged = getattr(ensemble, "staged_predict", None)  # hard voting has none
-        if staged is not None:
-            found["staged_scores"] = [_error(y, answer, classes) for answer in staged(X)]
+        staged = ensemble.staged_predict(X)
+        found["staged_scores"] = [_error(y, answer, classes) for answer in staged]
     return found
 
 
