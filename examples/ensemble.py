@@ -46,7 +46,7 @@ def main() -> None:
         module__hidden_units=64,
         module__output_units=10,
         criterion=nn.CrossEntropyLoss,
-        lr=0.3,
+        lr=1.0,
         max_epochs=40,
         batch_size=32,
         iterator_train__shuffle=True,
@@ -54,7 +54,11 @@ def main() -> None:
         verbose=0,
     )
     ensemble = SnapshotEnsemble(
-        net, checkpoint_dir=args.checkpoints, random_state=SEED, verbose=1
+        net,
+        weights="greedy",
+        checkpoint_dir=args.checkpoints,
+        random_state=SEED,
+        verbose=1,
     ).fit(X_train, y_train)
     single = net.set_params(callbacks=[CosineDecay()]).fit(X_train, y_train)
 

@@ -26,6 +26,7 @@ from torch import nn
 
 from sklr import CyclicalLR, LRRangeSearch, SnapshotEnsemble
 from sklr.data import ArrayDataset
+from sklr.plotting import SnapshotDisplay
 
 MAX_EPOCHS = 30
 SEED = 0
@@ -101,7 +102,7 @@ def main() -> None:
     console.print("4 of 4: snapshot ensemble")
     ensemble = make_pipeline(
         StandardScaler(),
-        SnapshotEnsemble(make_net(lr=best), n_snapshots=5, random_state=SEED, verbose=1),
+        SnapshotEnsemble(make_net(lr=best), random_state=SEED, verbose=1),
     ).fit(X_train, y_train)
 
     candidates = {
@@ -136,14 +137,8 @@ def draw(
     rates = [batch["lr"] for epoch in net.history for batch in epoch["batches"]]
     middle.plot([i / len(rates) * MAX_EPOCHS for i in range(len(rates))], rates)
     middle.set(xlabel="epoch", ylabel="learning rate", title="cyclical rate, as used")
-    epochs = range(1, MAX_EPOCHS + 1)
-    right.plot(epochs, ensemble.history_[:, "train_loss"], label="training loss")
-    right.plot(epochs, ensemble.history_[:, "lr"], label="learning rate")
-    for count in range(1, len(ensemble.estimators_) + 1):
-        end = count * MAX_EPOCHS / len(ensemble.estimators_)
-        right.axvline(end, color="0.7", linestyle=":", label="snapshot" if count == 1 else None)
-    right.set(xlabel="epoch", title="snapshot ensemble", ylim=(0, None))
-    right.legend()
+    SnapshotDisplay.from_ensemble(ensemble).plot(ax=right)
+    right.set_title("snapshot ensemble")
     figure.savefig(path, dpi=120)
 
 

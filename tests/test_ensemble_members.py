@@ -159,11 +159,7 @@ def test_members_that_make_the_rest_worse_are_told():
     _, valid = POOR.train_split(Dataset(X_DIGITS, Y_DIGITS), Y_DIGITS)
     rows = valid.indices
     losses = [
-        sklearns_log_loss(
-            WORDS[rows],
-            proba / proba.sum(axis=1, keepdims=True, dtype=float),
-            labels=ensemble.classes_,
-        )
+        sklearns_log_loss(WORDS[rows], proba, labels=ensemble.classes_)
         for proba in ensemble.staged_predict_proba(X_DIGITS[rows])
     ]
     assert f"a held-out loss of {losses[0]:.3g}, all together one of {losses[2]:.3g}" in text
@@ -209,7 +205,9 @@ def test_noise_is_no_better_stage(seed):
     surely = ttest_1samp(excess, 0).statistic > 2.0 * math.sqrt(49 / 50)
     assert found == (1 if surely else None)
     assert better_stage([losses[0], losses[0]]) is None
-    assert better_stage([losses[0] - 1, losses[0]]) == 1
+    assert better_stage([losses[0], losses[0] + 1]) == 1
+    # By a hundredth, however surely, is not worth a word.
+    assert better_stage([losses[0], losses[0] * 1.01]) is None
 
 
 def test_a_regressors_weights_scores_and_uncertainty():

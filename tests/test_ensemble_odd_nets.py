@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import scale
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
 from skorch.callbacks import Callback, InputShapeSetter
@@ -430,3 +430,13 @@ def test_disagreement_of_many_members_needs_little_memory():
     assert peak < 8 * outputs.nbytes
     labels = outputs.argmax(axis=2)
     assert found.disagreement[3, 7] == pytest.approx(1 - accuracy_score(labels[3], labels[7]))
+
+
+@pytest.mark.parametrize("weights", [None, [1, 2]])
+def test_probabilities_keep_the_nets_dtype_and_sum_to_one_in_it(weights):
+    proba = fit(make_classifier(), weights=weights).predict_proba(X_DIGITS)
+    assert proba.dtype == np.float32
+    # Warns where they do not.
+    assert log_loss(Y_DIGITS, proba) < 2
+    proba = fit(make_classifier(Double), weights=weights).predict_proba(X_DIGITS)
+    assert proba.dtype == np.float64

@@ -56,7 +56,7 @@ from sklr.ensemble._prediction import (
     make_member,
     member_outputs,
 )
-from sklr.ensemble._stages import better_stage, staged_means
+from sklr.ensemble._stages import better_stage, staged_means, weighted_mean
 from sklr.ensemble._training import (
     Training,
     held_out_data,
@@ -406,7 +406,7 @@ class BaseSnapshotEnsemble(
     def _average(self, X: Any) -> Array:
         """Give the weighted mean of the members' outputs, without keeping them."""
         weights = self._weights_of_members()
-        return self._over_slices(X, lambda outputs: np.average(outputs, axis=0, weights=weights))
+        return self._over_slices(X, lambda outputs: weighted_mean(outputs, weights))
 
     def _has_given_weights(self) -> bool:
         return self.weights is not None and not isinstance(self.weights, str)

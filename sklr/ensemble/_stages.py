@@ -12,6 +12,14 @@ Array = npt.NDArray[Any]
 
 STANDARD_ERRORS = 2.0
 """Of the mean difference of losses, which a stage has to be better by."""
+MATERIAL = 0.02
+"""Part of its loss that a stage has to be better by."""
+
+
+def weighted_mean(outputs: Array, weights: Array | None) -> Array:
+    """Give the mean over the first axis, in the dtype of the outputs; None weighs all alike."""
+    mean: Array = np.average(outputs, axis=0, weights=weights)
+    return mean.astype(outputs.dtype, copy=False)
 
 
 def staged_means(
@@ -34,11 +42,11 @@ def staged_means(
     for count in range(1, places.max() + 1):
         last = places <= count
         chosen = weights[last] if weights[last].any() else None
-        yield np.average(outputs[last], axis=0, weights=chosen)
+        yield weighted_mean(outputs[last], chosen)
 
 
 def better_stage(losses: Sequence[Array]) -> int | None:
-    """Give the stage of least loss, from 1, if it is surely better than the last one.
+    """Give the stage of least loss, from 1, if it is surely and materially better than the last.
 
     Parameters
     ----------
@@ -47,5 +55,5 @@ def better_stage(losses: Sequence[Array]) -> int | None:
     """
     best = int(np.argmin([loss.mean() for loss in losses]))
     excess = losses[-1] - losses[best]
-    error = excess.std() / np.sqrt(len(excess))
-    return best + 1 if excess.mean() > STANDARD_ERRORS * error else None
+    noise = STANDARD_ERRORS * excess.std() / np.sqrt(len(excess))
+    return best + 1 if excess.mean() > max(noise, MATERIAL * losses[best].mean()) else None
