@@ -32,7 +32,7 @@ from timing import Spread, interleave, ratios, seconds
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sklr import SnapshotEnsemble
+from sklr import SnapshotCosine, SnapshotEnsemble
 from sklr.data import ArrayDataset
 
 RESULTS = Path(__file__).with_name("results_ensemble_speed.md")
@@ -78,7 +78,8 @@ class Model:
         return NeuralNetClassifier(self.module, **(defaults | params))
 
     def ensemble(self, **params: Any) -> SnapshotEnsemble:
-        return SnapshotEnsemble(self.net(**params), n_snapshots=N_MEMBERS, random_state=0)
+        cycles = SnapshotCosine(n_cycles=N_MEMBERS)
+        return SnapshotEnsemble(self.net(**params), schedule=cycles, random_state=0)
 
     def voting(self, **params: Any) -> VotingClassifier:
         nets = [(f"net_{i + 1}", self.net(**params)) for i in range(N_MEMBERS)]
