@@ -92,6 +92,13 @@ class BaseSnapshotEnsemble(
     random_state: Any
     verbose: int
 
+    _method = "predict_proba"
+    """What members of a kind of their own are asked for."""
+    _regressor: bool
+    """Of which kind of net it is the ensemble."""
+    _other: str
+    """The ensemble of the other kind."""
+
     def _fit_members(self, X: Any, y: Any, rehearsal: Rehearsal, sample_weight: Any) -> None:
         """Train, and make a member of each snapshot."""
         net = clone(self.estimator).set_params(warm_start=False, **rehearsal.params)
@@ -263,13 +270,6 @@ class BaseSnapshotEnsemble(
                 raise
             requirement = f"{error.requirement} (training batches)"
             raise type(error)(self, "n_snapshots", requirement, error.value) from None
-
-    _method = "predict_proba"
-    """What members of a kind of their own are asked for."""
-    _regressor: bool
-    """Of which kind of net it is the ensemble."""
-    _other: str
-    """The ensemble of the other kind."""
 
     def _forget(self) -> None:
         """Leave nothing of an earlier fit, whatever comes of this one."""
