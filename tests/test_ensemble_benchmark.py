@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sklr import SnapshotEnsemble
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench_ensemble_accuracy as bench
 import ensemble_tasks
@@ -43,6 +45,15 @@ def test_seeds_that_choose_are_not_reported():
 def test_what_is_chosen_was_a_candidate_and_is_reported():
     for fits in (bench.CANDIDATES, bench.REPORTED):
         assert {bench.DEFAULT, bench.STATED} <= {way for fit in fits for way in fit.ways}
+
+
+def test_the_default_that_is_reported_is_what_the_ensemble_does():
+    (fit,) = (fit for fit in bench.REPORTED if bench.DEFAULT in fit.ways)
+    task = ensemble_tasks.TASKS[0]
+    net = task.net().set_params(callbacks=None)
+    assert repr(fit.schedule(task, 0.1)) == repr(SnapshotEnsemble(net)._schedule(net))
+    assert not fit.params
+    assert fit.share == 1
 
 
 def test_scores_of_known_probabilities():
