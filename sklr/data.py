@@ -299,7 +299,10 @@ class ArrayDataset(Dataset):
 
     def __getitem__(self, i: Any) -> tuple[Any, Any]:
         """Return sample `i`, or the samples of a slice, list or array of indices, as tensors."""
-        index = np.asarray(i if isinstance(i, Integral) else np.arange(self._len)[i], dtype=np.intp)
+        if isinstance(i, slice):
+            index = np.arange(*i.indices(self._len), dtype=np.intp)
+        else:
+            index = np.asarray(i if isinstance(i, Integral) else np.arange(self._len)[i])
         X, y = self._fetch(np.atleast_1d(index))
         if index.ndim == 0:
             X, y = _map(itemgetter(0), X), _map(itemgetter(0), y)
