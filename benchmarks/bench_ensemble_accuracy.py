@@ -226,8 +226,9 @@ class Runs:
         )
         ensemble = SnapshotEnsemble(net, flatten_transform=False, random_state=seed, **fit.params)
         with warnings.catch_warnings():
-            # What averaging the weights costs is in the figures.
+            # What averages and poor members cost is in the figures.
             warnings.filterwarnings("ignore", message="The averaged weights have")
+            warnings.filterwarnings("ignore", message="The last . of . members")
             ensemble.fit(parts.X_train, parts.y_train)
         members = ensemble.transform(X).astype(np.float64)
         return {

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,8 @@ def train(folder=None, breaks_in=None, schedule=None, kind=NeuralNetClassifier, 
         if folder is None:
             net.fit(X_DIGITS, Y_DIGITS)
         else:
-            fit_durably(net, X_DIGITS, Y_DIGITS, callbacks[-1][1])
+            with nullcontext() if breaks_in is None else suppress(KeyboardInterrupt):
+                fit_durably(net, X_DIGITS, Y_DIGITS, callbacks[-1][1])
     return net, snapshots, notes
 
 

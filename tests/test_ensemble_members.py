@@ -163,7 +163,7 @@ def test_members_that_make_the_rest_worse_are_told():
         for proba in ensemble.staged_predict_proba(X_DIGITS[rows])
     ]
     assert f"a held-out loss of {losses[0]:.3g}, all together one of {losses[2]:.3g}" in text
-    assert "weights='greedy' or n_members=1" in text
+    assert "use weights='greedy' or n_members=1" in text
     # What is advised is no reason to warn.
     for advised in ({"n_members": 1}, {"weights": "greedy"}):
         clone(ensemble).set_params(**advised).fit(X_DIGITS, WORDS)

@@ -1,5 +1,6 @@
 """Nets and data that are unlike most: nothing wrong is said without a word."""
 
+import signal
 import tracemalloc
 from functools import partial
 
@@ -15,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import scale
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
-from skorch.callbacks import Callback, InputShapeSetter
+from skorch.callbacks import Callback, InputShapeSetter, LRScheduler
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 from torch import nn
@@ -369,6 +370,14 @@ def test_members_of_a_votingclassifier_take_what_the_ensemble_takes(X):
     np.testing.assert_array_equal(ensemble.to_voting().predict(X), ensemble.predict(X))
 
 
+def test_a_schedule_of_skorchs_is_refused_where_the_nets_own_is_to_be_used():
+    net = make_classifier(callbacks=[("lr", LRScheduler("StepLR", step_size=2))])
+    with pytest.raises(TypeError, match=r"'callbacks' parameter .* in place of skorch's LRSched"):
+        fit(net, schedule=None)
+    # One that is given takes its place.
+    assert len(fit(net).estimators_) == 2
+
+
 def test_no_epochs_at_all_are_refused():
     with pytest.raises(ValueError, match="'max_epochs' parameter of NeuralNetClassifier must be"):
         fit(make_classifier(max_epochs=0))
@@ -419,6 +428,57 @@ def test_ctrl_c_ends_all_runs_at_once(epoch, training):
     with pytest.raises(KeyboardInterrupt):
         fit(net, n_runs=2)
     assert Interrupts.n_epochs == epoch
+
+
+class Signals(Callback):
+    """Sends the user's Ctrl-C while a method of a callback runs."""
+
+    def __init__(self, method):
+        self.method = method
+
+    def _send(self, net, method):
+        if method == self.method and len(net.history) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_begin(self, net, **kwargs):
+        self._send(net, "on_epoch_begin")
+
+    def on_batch_end(self, net, **kwargs):
+        self._send(net, "on_batch_end")
+
+    def on_grad_computed(self, net, *args, **kwargs):
+        self._send(net, "on_grad_computed")
+
+    def on_epoch_end(self, net, **kwargs):
+        self._send(net, "on_epoch_end")
+
+
+class Stops(Callback):
+    """Stops a training as skorch's EarlyStopping does."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 4:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("durable", [False, True], ids=["", "durable"])
+@pytest.mark.parametrize(
+    "method", ["on_epoch_begin", "on_batch_end", "on_grad_computed", "on_epoch_end"]
+)
+def test_ctrl_c_reaches_the_user_wherever_it_comes(method, durable, tmp_path):
+    ensemble = SnapshotEnsemble(
+        make_classifier(callbacks=[Signals(method)]),
+        schedule=SGDR(cycle_length=1),
+        checkpoint_dir=tmp_path if durable else None,
+        random_state=0,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        ensemble.fit(X_DIGITS, Y_DIGITS)
+
+
+def test_a_callback_that_stops_the_training_is_no_ctrl_c():
+    with pytest.warns(UserWarning, match="stopped after 4 of 6 snapshots"):
+        fit(make_classifier(callbacks=[Stops()]), schedule=SGDR(cycle_length=1))
 
 
 def test_disagreement_of_many_members_needs_little_memory():

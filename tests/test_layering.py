@@ -61,7 +61,7 @@ LAYERS = {
 }
 STANDARD = {"__future__", "typing", "dataclasses", "collections", "abc", "functools", "itertools"}
 STANDARD |= {"math", "numbers", "bisect", "contextlib", "inspect", "operator", "random"}
-STANDARD |= {"copy", "fcntl", "hashlib", "json", "os", "pathlib"}
+STANDARD |= {"copy", "dis", "fcntl", "hashlib", "json", "os", "pathlib"}
 STANDARD |= {"reprlib", "statistics", "textwrap", "threading", "time", "warnings", "weakref"}
 
 

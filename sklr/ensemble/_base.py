@@ -24,12 +24,13 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from skorch import NeuralNet
+from skorch.callbacks import LRScheduler
 from skorch.dataset import get_len
 from torch import nn
 from torch.utils.data import Subset
 
 from sklr._inputs import check_inputs, check_targets_are_there
-from sklr._nets import find_schedule, mean_loss, replace_schedule
+from sklr._nets import find_schedule, mean_loss, named_callbacks, replace_schedule
 from sklr._rehearsal import Rehearsal
 from sklr._tasks import Tasks
 from sklr._validation import (
@@ -223,8 +224,8 @@ class BaseSnapshotEnsemble(
             warnings.warn(
                 f"The last {best} of {len(losses)} members{each} have a held-out loss of "
                 f"{losses[best - 1].mean():.3g}, all together one of {losses[-1].mean():.3g}: the "
-                f"earlier ones are poor. Use weights='greedy' or n_members={best}; a longer "
-                "training or a higher learning rate makes better ones.",
+                "earlier ones are poor. A higher learning rate (see LRRangeSearch) or a longer "
+                f"training makes better ones; else use weights='greedy' or n_members={best}.",
                 stacklevel=5,
             )
 
@@ -322,6 +323,13 @@ class BaseSnapshotEnsemble(
         if self.schedule is not None:
             return clone(self.schedule, safe=False)
         own = find_schedule(net)
+        named = named_callbacks(net)
+        if own is None and any(isinstance(callback, LRScheduler) for _, callback in named):
+            requirement = (
+                "hold a schedule of sklr.callbacks, or none, in place of skorch's LRScheduler, "
+                "which does not say when snapshots are due"
+            )
+            raise ParameterTypeError(net, "callbacks", requirement, [name for name, _ in named])
         if own is None:
             n_cycles = self.n_snapshots or DEFAULT_SNAPSHOTS
             return FastGeometric(pretrain_fraction=DEFAULT_PRETRAINING, n_cycles=n_cycles)
@@ -367,7 +375,8 @@ class BaseSnapshotEnsemble(
         if good < len(states):
             ended = (
                 f"The training diverged: from snapshot {good + 1} of {planned} on the weights or "
-                "losses are not finite. Lower the learning rate, for instance by LRRangeSearch"
+                "losses are not finite. Scale inputs and targets, and lower the learning rate, for "
+                "instance by LRRangeSearch"
             )
             if good == 0 or self._has_given_weights():
                 raise FloatingPointError(f"{ended}.")

@@ -19,6 +19,7 @@ from sklr._validation import ParameterValueError
 from sklr.callbacks import Snapshots
 from sklr.ensemble import _files
 from sklr.ensemble._files import CheckpointError
+from sklr.ensemble._interruption import run
 
 STATELESS = tuple(
     getattr(skorch.callbacks, name)
@@ -184,7 +185,7 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
     """
     with _files.locked(checkpoints.folder):
         if not _files.exists(checkpoints.folder):
-            net.fit(X, y)
+            run(net.initialize(), X, y)
             return
         tensors, values = _files.read(checkpoints.folder)
         net.initialize()
@@ -192,7 +193,9 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
         restore = Restore(tensors["random"], values["random"])
         net.callbacks_.insert(0, (RESTORE, restore))
         net.history = History(values["history"])
-        net.partial_fit(X, y, epochs=net.max_epochs - len(net.history))
+        if checkpoints.snapshots.verbose:
+            print(f"The training goes on after epoch {len(net.history)} ({checkpoints.folder}).")
+        run(net, X, y, epochs=net.max_epochs - len(net.history))
         net.callbacks_.remove((RESTORE, restore))
 
 

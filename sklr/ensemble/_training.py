@@ -22,8 +22,9 @@ from sklr._nets import replace_schedule, seeded
 from sklr._validation import Description, ParameterTypeError
 from sklr.callbacks import Snapshots
 from sklr.callbacks._base import runs
-from sklr.callbacks._progress import PLANNED_STEPS, was_interrupted
+from sklr.callbacks._progress import PLANNED_STEPS
 from sklr.ensemble._checkpoint import Checkpoints, fit_durably
+from sklr.ensemble._interruption import run
 from sklr.ensemble._weighting import weigh_samples
 
 SCHEDULE, PLAN, SNAPSHOTS = "sklr_schedule", "sklr_plan", "sklr_snapshots"
@@ -172,11 +173,9 @@ def train(
         split = net.train_split = NotedSplit(net.train_split)
     with seeded(seed):
         if checkpoints is None:
-            net.fit(X, y)
+            run(net.initialize(), X, y)
         else:
             fit_durably(net, X, y, checkpoints)
-    if was_interrupted(net):
-        raise KeyboardInterrupt
     # A finished training that was only taken up again began no batch.
     planned = len(snapshots.steps_) if plan.count_ is None else plan.count_
     return Training(

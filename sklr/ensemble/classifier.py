@@ -234,9 +234,9 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         if (output < 0).any() or not np.allclose(output.sum(axis=-1), 1, atol=1e-3):
             warnings.warn(
                 "The net's predict_proba gives no probabilities: they are negative or do not sum "
-                "to 1. They are averaged as they are; set the net's predict_nonlinearity, for "
-                "instance to functools.partial(torch.softmax, dim=-1), where its module gives "
-                "logits.",
+                "to 1. They are averaged as they are. Where its module gives logits, use "
+                "criterion=torch.nn.CrossEntropyLoss; with a loss of your own set "
+                "predict_nonlinearity=functools.partial(torch.softmax, dim=-1).",
                 stacklevel=4,
             )
 
