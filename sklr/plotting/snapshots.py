@@ -258,10 +258,12 @@ class SnapshotDisplay:
             axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         if len(matrix) <= ANNOTATED:
             ax.set(xticks=range(1, len(matrix) + 1), yticks=range(1, len(matrix) + 1))
+            # Members of one basin differ in the third digit.
+            digits = 3 if matrix.min() > 0.99 else 2
             for (row, column), value in np.ndenumerate(matrix):
                 color = "black" if image.norm(value) > 0.6 else "white"
                 place = {"ha": "center", "va": "center", "color": color, "fontsize": "x-small"}
-                ax.text(column + 1, row + 1, f"{value:.2f}", **place)
+                ax.text(column + 1, row + 1, f"{value:.{digits}f}", **place)
         ax.set(xlabel="member", ylabel="member")
         ax.set_title("correlation of members", fontsize="medium")
 
