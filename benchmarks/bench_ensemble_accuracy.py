@@ -228,7 +228,7 @@ class Runs:
         with warnings.catch_warnings():
             # What averages and poor members cost is in the figures.
             warnings.filterwarnings("ignore", message="The averaged weights have")
-            warnings.filterwarnings("ignore", message="The last . of . members")
+            warnings.filterwarnings("ignore", message=r"The last \d+ of \d+ members")
             ensemble.fit(parts.X_train, parts.y_train)
         members = ensemble.transform(X).astype(np.float64)
         return {
