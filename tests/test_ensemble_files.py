@@ -161,8 +161,9 @@ def test_a_lock_is_freed_though_a_forked_child_lives_on(tmp_path):
 
 
 def test_sklr_is_imported_where_there_are_no_locks():
-    code = "import sys; sys.modules['fcntl'] = None; import sklr"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys; sys.modules['fcntl'] = None; import sklr; print(sklr.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "sklr", "")
 
 
 # --- fingerprints ---

@@ -476,6 +476,20 @@ def test_ctrl_c_reaches_the_user_wherever_it_comes(method, durable, tmp_path):
         ensemble.fit(X_DIGITS, Y_DIGITS)
 
 
+class Doubling(NeuralNetClassifier):
+    """Fits in a way of its own."""
+
+    def fit(self, X, y, **fit_params):
+        return super().fit(X * 2, y, **fit_params)
+
+
+def test_a_fit_of_the_nets_own_is_kept():
+    own = fit(of_class(Doubling, make_classifier()))
+    doubled = fit(make_classifier(), X_DIGITS * 2)
+    for one, other in zip(own.estimators_, doubled.estimators_, strict=True):
+        np.testing.assert_array_equal(weights(one), weights(other))
+
+
 def test_a_callback_that_stops_the_training_is_no_ctrl_c():
     with pytest.warns(UserWarning, match="stopped after 4 of 6 snapshots"):
         fit(make_classifier(callbacks=[Stops()]), schedule=SGDR(cycle_length=1))

@@ -114,7 +114,8 @@ class BaseSnapshotEnsemble(
         if folder is not None:
             seed = seed_of(folder, seed)
         seeds = [seed, *map(int, np.random.SeedSequence(seed).generate_state(self.n_runs)[1:])]
-        same_split = self._check_runs(net, holds_out_alike(net, X, y, seeds))
+        same_split = holds_out_alike(net, X, y, seeds)
+        self._check_runs(net, same_split)
         folders = [folder and folder / f"run_{run + 1}" for run in range(self.n_runs)]
         with self._in_terms_of_snapshots(), Parallel(n_jobs=self.n_jobs) as parallel:
             trainings = Tasks(self, context, parallel).run(
@@ -165,8 +166,8 @@ class BaseSnapshotEnsemble(
             for i in range(count)
         ]
 
-    def _check_runs(self, net: NeuralNet, same_split: bool) -> bool:
-        """Check what several runs need; tell whether they hold the same samples out."""
+    def _check_runs(self, net: NeuralNet, same_split: bool) -> None:
+        """Refuse or tell what keeps several runs from being what was asked for."""
         if isinstance(self.weights, str) and not same_split:
             requirement = (
                 "not be 'greedy' where runs hold out different samples: give the net's train_split "
@@ -179,7 +180,6 @@ class BaseSnapshotEnsemble(
                 "its class to make them independent.",
                 stacklevel=5,
             )
-        return same_split
 
     def _know_members(self, held_out: tuple[Any, Any] | None, *, same_split: bool) -> None:
         """Learn weights, and how good and how different the members are, from held-out data."""

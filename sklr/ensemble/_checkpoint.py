@@ -185,7 +185,7 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
     """
     with _files.locked(checkpoints.folder):
         if not _files.exists(checkpoints.folder):
-            run(net.initialize(), X, y)
+            run(net, X, y)
             return
         tensors, values = _files.read(checkpoints.folder)
         net.initialize()

@@ -55,6 +55,7 @@ class _Hash:
         self.within = within
 
     def hex(self) -> str:
+        """Give it as hexadecimal digits."""
         return self.hash.hexdigest()
 
     def add(self, value: Any) -> _Hash:

@@ -13,7 +13,7 @@ from sklr.ensemble._prediction import is_skorchs
 
 
 def run(net: NeuralNet, X: Any, y: Any, epochs: int | None = None) -> None:
-    """Train an initialized net as its `partial_fit` does.
+    """Train a net as its `fit` does, or on as its `partial_fit` does.
 
     Callbacks that stop a training, such as skorch's EarlyStopping, raise KeyboardInterrupt too, and
     end it without a word, as in skorch.
@@ -25,7 +25,7 @@ def run(net: NeuralNet, X: Any, y: Any, epochs: int | None = None) -> None:
     X, y : object
         What it takes.
     epochs : int, default=None
-        How many; None is its `max_epochs`.
+        How many more of an initialized net; None is a whole fit.
 
     Raises
     ------
@@ -34,15 +34,19 @@ def run(net: NeuralNet, X: Any, y: Any, epochs: int | None = None) -> None:
     """
     by_user = False
     if is_skorchs(net, ("fit", "partial_fit")):
+        if epochs is None:
+            net.initialize()
         net.notify("on_train_begin", X=X, y=y)
         try:
             net.fit_loop(X, y, epochs=epochs)
         except KeyboardInterrupt as error:
             by_user = not _is_raised_by_callback(error)
         net.notify("on_train_end", X=X, y=y)
+    # A way of its own is kept; of it the history tells an interruption within an epoch only.
+    elif epochs is None:
+        net.fit(X, y)
     else:
-        # Its own way may be needed; the history tells an interruption within an epoch only.
-        net.partial_fit(X, y, **({} if epochs is None else {"epochs": epochs}))
+        net.partial_fit(X, y, epochs=epochs)
     if by_user or was_interrupted(net):
         raise KeyboardInterrupt
 

@@ -60,10 +60,11 @@ class Planned(Callback):
 
     def on_batch_begin(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
         """Check once, when the schedule has said how many snapshots are due."""
-        steps = runs[net].snapshot_steps
-        if training and self.count_ is None and steps is not None:
-            self.count_ = len(steps)
-            self.check(self.count_)
+        if training and self.count_ is None:
+            steps = runs[net].snapshot_steps
+            if steps is not None:
+                self.count_ = len(steps)
+                self.check(self.count_)
 
 
 class NotedSplit:
@@ -173,7 +174,7 @@ def train(
         split = net.train_split = NotedSplit(net.train_split)
     with seeded(seed):
         if checkpoints is None:
-            run(net.initialize(), X, y)
+            run(net, X, y)
         else:
             fit_durably(net, X, y, checkpoints)
     # A finished training that was only taken up again began no batch.

@@ -114,6 +114,7 @@ class _Moments:
         self.count = total
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Give mean and variance, each of shape (channels,)."""
         return self.mean, self.squares / max(self.count - 1, 1)
 
 
