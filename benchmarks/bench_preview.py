@@ -14,10 +14,11 @@ from torch.optim import SGD, lr_scheduler
 
 from sklr import schedules
 from sklr.schedules import (
+    SGDR,
     BaseSchedule,
     Constant,
     CosineDecay,
-    CosineRestarts,
+    CyclicalLR,
     ExponentialDecay,
     FastGeometric,
     InverseTimeDecay,
@@ -25,7 +26,6 @@ from sklr.schedules import (
     RangeTest,
     SnapshotCosine,
     StepDecay,
-    Triangular,
     join,
     scale,
     warmup,
@@ -35,10 +35,10 @@ N = 1_000_000
 MOST_SECONDS = 0.3
 LEAST_RATIO = 20
 
-TRIANGULAR = Triangular(base_lr=0.01, max_lr=0.1, step_size=1_000)
+TRIANGULAR = CyclicalLR(base_lr=0.01, max_lr=0.1, step_size=1_000)
 COSINE = CosineDecay(max_lr=0.1, n_steps=N)
 ONE_CYCLE = OneCycle(max_lr=0.1, n_steps=N)
-RESTARTS = CosineRestarts(max_lr=0.1, cycle_length=1_000)
+RESTARTS = SGDR(max_lr=0.1, cycle_length=1_000)
 
 SCHEDULES: dict[str, BaseSchedule] = {
     "Constant": Constant(lr=0.1),
@@ -47,18 +47,16 @@ SCHEDULES: dict[str, BaseSchedule] = {
     "ExponentialDecay": ExponentialDecay(lr=0.1, gamma=0.99999),
     "InverseTimeDecay": InverseTimeDecay(lr=0.1, rate=1e-3),
     "CosineDecay": COSINE,
-    "Triangular": TRIANGULAR,
-    "Triangular, triangular2": Triangular(
+    "CyclicalLR": TRIANGULAR,
+    "CyclicalLR, triangular2": CyclicalLR(
         base_lr=0.01, max_lr=0.1, step_size=1_000, mode="triangular2"
     ),
-    "Triangular, exp_range": Triangular(
+    "CyclicalLR, exp_range": CyclicalLR(
         base_lr=0.01, max_lr=0.1, step_size=1_000, mode="exp_range", gamma=0.99999
     ),
-    "CosineRestarts": RESTARTS,
-    "CosineRestarts, cycles that grow": CosineRestarts(
-        max_lr=0.1, cycle_length=1_000, cycle_mult=1.5, max_decay=0.9
-    ),
-    "CosineRestarts, cycles that shrink": CosineRestarts(
+    "SGDR": RESTARTS,
+    "SGDR, cycles that grow": SGDR(max_lr=0.1, cycle_length=1_000, cycle_mult=1.5, max_decay=0.9),
+    "SGDR, cycles that shrink": SGDR(
         max_lr=0.1, cycle_length=50_000, cycle_mult=0.96, max_decay=0.9
     ),
     "SnapshotCosine": SnapshotCosine(max_lr=0.1, n_steps=N, n_cycles=30),
@@ -69,18 +67,18 @@ SCHEDULES: dict[str, BaseSchedule] = {
     "RangeTest, linear": RangeTest(min_lr=1e-7, max_lr=10, n_steps=N, scale="linear"),
     "warmup of CosineDecay": warmup(COSINE, n_steps=1_000),
     "join of CosineDecay and OneCycle": join([COSINE, ONE_CYCLE], [N // 2]),
-    "scale of CosineRestarts": scale(RESTARTS, 0.5),
+    "scale of SGDR": scale(RESTARTS, 0.5),
 }
 """Every schedule and composition of sklr.schedules, in each of its modes."""
 
 POLICIES: dict[str, tuple[BaseSchedule, str, dict[str, Any]]] = {
-    "Triangular": (
+    "CyclicalLR": (
         TRIANGULAR,
         "CyclicLR",
         {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 1_000, "cycle_momentum": False},
     ),
     "CosineDecay": (COSINE, "CosineAnnealingLR", {"T_max": N}),
-    "CosineRestarts": (RESTARTS, "CosineAnnealingWarmRestarts", {"T_0": 1_000}),
+    "SGDR": (RESTARTS, "CosineAnnealingWarmRestarts", {"T_0": 1_000}),
     "OneCycle": (
         ONE_CYCLE,
         "OneCycleLR",

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import CyclicLR
 
 from sklr._param_groups import initial_ratios, rate_writer
 from sklr.lr_scheduler import ScheduleLR
-from sklr.schedules import Triangular
+from sklr.schedules import CyclicalLR
 
 RIVAL = "torch CyclicLR.step()"
 SCHEDULER = "ScheduleLR.step()"
@@ -39,7 +39,7 @@ def measure(quick: bool = False) -> Report:
                 what = f"setting the rate, {groups}: {way}"
                 claims.append(Claim(what, RIVAL, to_reach, measured, faster.median >= least))
     notes = [
-        "Claim: `sklr.lr_scheduler.ScheduleLR(optimizer, Triangular(...)).step()`, and the closed "
+        "Claim: `sklr.lr_scheduler.ScheduleLR(optimizer, CyclicalLR(...)).step()`, and the closed "
         "form with the assignment to the groups as the callbacks do it, take no longer than the "
         "rival for 1 parameter group and at most a tenth for 100.",
         "Rival: `torch.optim.lr_scheduler.CyclicLR(..., cycle_momentum=False).step()`.",
@@ -63,8 +63,8 @@ def _optimizer(lrs: list[float]) -> SGD:
     return SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs], lr=0.1)
 
 
-def _triangular() -> Triangular:
-    return Triangular(base_lr=0.1, max_lr=1.0, step_size=STEP_SIZE)
+def _triangular() -> CyclicalLR:
+    return CyclicalLR(base_lr=0.1, max_lr=1.0, step_size=STEP_SIZE)
 
 
 def _cyclic_lr(optimizer: SGD, lrs: list[float]) -> CyclicLR:

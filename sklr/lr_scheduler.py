@@ -39,9 +39,9 @@ class ScheduleLR(LRScheduler):
     --------
     >>> import torch
     >>> from sklr.lr_scheduler import ScheduleLR
-    >>> from sklr.schedules import Triangular
+    >>> from sklr.schedules import CyclicalLR
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    >>> scheduler = ScheduleLR(optimizer, Triangular(base_lr=0.1, max_lr=1.0, step_size=2))
+    >>> scheduler = ScheduleLR(optimizer, CyclicalLR(base_lr=0.1, max_lr=1.0, step_size=2))
     >>> for step in range(2):
     ...     optimizer.step()
     ...     scheduler.step()

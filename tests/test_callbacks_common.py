@@ -110,7 +110,7 @@ def test_clone_and_pickle_of_the_callback(name):
 
 
 def test_clone_of_a_schedule_value():
-    value = schedules.warmup(schedules.Triangular(base_lr=0.1, max_lr=1.0, step_size=3), 2)
+    value = schedules.warmup(schedules.CyclicalLR(base_lr=0.1, max_lr=1.0, step_size=3), 2)
     assert clone(Schedule(value)).schedule == value
 
 

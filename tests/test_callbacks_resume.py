@@ -466,7 +466,7 @@ def resumed_rate(callback, first, then, **params):
 
 def test_batch_cyclic_resumes_at_its_batch():
     callback = CyclicalLR(base_lr=0.0, max_lr=0.3, step_size=12, unit="batch")
-    assert resumed_rate(callback, 2, 3) == schedules.Triangular(
+    assert resumed_rate(callback, 2, 3) == schedules.CyclicalLR(
         base_lr=0.0, max_lr=0.3, step_size=12
     )(10)
 

@@ -124,7 +124,7 @@ def test_whole_lengths_are_whole_in_every_unit(steps, epochs, cycle):
 
 
 def test_schedule_of_a_value():
-    value = schedules.warmup(schedules.Triangular(base_lr=0.01, max_lr=0.2, step_size=3), 4)
+    value = schedules.warmup(schedules.CyclicalLR(base_lr=0.01, max_lr=0.2, step_size=3), 4)
     assert rates(fit(Schedule(value))) == [value(step) for step in ALL]
 
 
@@ -201,7 +201,7 @@ def test_an_error_of_the_users_function_is_the_users():
         fit(Schedule(lambda step: 1 / step))
 
 
-@pytest.mark.parametrize("schedule", [None, 0.1, "StepLR", schedules.Triangular], ids=repr)
+@pytest.mark.parametrize("schedule", [None, 0.1, "StepLR", schedules.CyclicalLR], ids=repr)
 def test_what_is_no_schedule(schedule):
     net = make_net(Schedule(schedule))
     form = r"The 'schedule' parameter of Schedule must .+\. Got .+ instead\."

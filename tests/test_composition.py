@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from sklr.schedules import (
+    SGDR,
     Constant,
     CosineDecay,
-    CosineRestarts,
+    CyclicalLR,
     ExponentialDecay,
     FastGeometric,
     OneCycle,
     SnapshotCosine,
     StepDecay,
-    Triangular,
     join,
     scale,
     warmup,
@@ -32,13 +32,13 @@ STEPS = np.arange(N_STEPS)
 PARTS = [
     Constant(lr=0.2),
     CosineDecay(min_lr=0.01, max_lr=0.3, n_steps=20),
-    CosineRestarts(min_lr=0.01, max_lr=0.3, cycle_length=3, cycle_mult=1.5),
+    SGDR(min_lr=0.01, max_lr=0.3, cycle_length=3, cycle_mult=1.5),
     ExponentialDecay(lr=0.3, gamma=0.9),
     FastGeometric(min_lr=0.01, max_lr=0.3, n_steps=25, n_cycles=2),
     OneCycle(max_lr=0.3, n_steps=15),
     SnapshotCosine(max_lr=0.3, n_steps=17, n_cycles=3),
     StepDecay(lr=0.3, every=4),
-    Triangular(base_lr=0.05, max_lr=0.3, step_size=3),
+    CyclicalLR(base_lr=0.05, max_lr=0.3, step_size=3),
 ]
 start_factors = st.one_of(st.just(0.0), st.floats(1e-6, 1.0))
 parts = st.sampled_from(PARTS)
@@ -132,7 +132,7 @@ def test_warmup_of_no_steps_is_the_schedule(part):
 
 def test_warmup_of_a_schedule_that_begins_at_zero_is_zero():
     # A warm-up leads to the first rate, not to the peak.
-    rates = rates_of(warmup(Triangular(base_lr=0, max_lr=1, step_size=2), 3))
+    rates = rates_of(warmup(CyclicalLR(base_lr=0, max_lr=1, step_size=2), 3))
     assert rates[:6] == [0, 0, 0, 0, 0.5, 1]
 
 

@@ -130,7 +130,7 @@ def test_attributes_are_those_of_votingclassifier(soft):
     assert len(soft.history_) == 6
 
 
-CYCLES = schedules.CosineRestarts(max_lr=0.5, cycle_length=15)
+CYCLES = schedules.SGDR(max_lr=0.5, cycle_length=15)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ from torch import nn
 from torch.utils.data import RandomSampler
 
 from sklr import SGDR
-from sklr._nets import seeded
+from sklr._checkpoint import _files
+from sklr._checkpoint._durable import Checkpoints, fit_durably
+from sklr._checkpoint._files import CheckpointError
+from sklr._training._seeding import seeded
 from sklr.callbacks import SnapshotCosine, Snapshots
-from sklr.ensemble import _files
-from sklr.ensemble._checkpoint import Checkpoints, fit_durably
-from sklr.ensemble._files import CheckpointError
 
 EPOCHS = 5
 

@@ -27,9 +27,9 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from sklr import SGDR, SnapshotEnsemble, SnapshotEnsembleRegressor
-from sklr.ensemble import _files
-from sklr.ensemble._files import CheckpointError
-from sklr.ensemble._fingerprint import fingerprint
+from sklr._checkpoint import _files
+from sklr._checkpoint._files import CheckpointError
+from sklr._checkpoint._fingerprint import fingerprint
 
 # Trainings of a few epochs: their first members are poor, and that is not what is looked at.
 pytestmark = pytest.mark.filterwarnings("ignore:The last . of . members")
@@ -173,7 +173,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from nets import *
 from test_ensemble_durable import make
-from sklr.ensemble._fingerprint import fingerprint
+from sklr._checkpoint._fingerprint import fingerprint
 print(fingerprint(make(None).get_params(deep=False), X_DIGITS, Y_DIGITS, 3))
 """
 
@@ -333,7 +333,7 @@ def dies(self, X):
         os.kill(os.getpid(), signal.SIGKILL)
     return forward(self, X)
 writes = 0
-from sklr.ensemble import _files
+from sklr._checkpoint import _files
 replace = _files._replace
 def dies_writing(path, data):
     global writes

@@ -22,9 +22,9 @@ from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from sklr import SGDR
-from sklr.ensemble import _files
-from sklr.ensemble._files import CheckpointError
-from sklr.ensemble._fingerprint import fingerprint
+from sklr._checkpoint import _files
+from sklr._checkpoint._files import CheckpointError
+from sklr._checkpoint._fingerprint import fingerprint
 
 # --- files ---
 
@@ -274,7 +274,7 @@ def test_equal_things_have_equal_fingerprints(tmp_path):
 
 def test_big_arrays_are_read_in_slices(monkeypatch):
     whole = fingerprint(X_DIGITS), fingerprint(X_DIGITS.T), fingerprint(np.float32(X_DIGITS[0, 0]))
-    monkeypatch.setattr("sklr.ensemble._fingerprint.N_BYTES", 100)
+    monkeypatch.setattr("sklr._checkpoint._fingerprint.N_BYTES", 100)
     assert whole == (
         fingerprint(X_DIGITS),
         fingerprint(X_DIGITS.T),
@@ -294,7 +294,7 @@ IN_ANOTHER_PROCESS = """
 import sys
 sys.path.insert(0, {tests!r})
 import test_ensemble_files as tests
-from sklr.ensemble._fingerprint import fingerprint
+from sklr._checkpoint._fingerprint import fingerprint
 for kind in sorted(tests.DIFFERENT):
     print(*[fingerprint(value) for value in tests.DIFFERENT[kind]])
 """

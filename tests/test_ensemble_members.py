@@ -23,11 +23,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
 from sklr import SGDR, SnapshotCosine, SnapshotEnsemble, SnapshotEnsembleRegressor
-from sklr.ensemble._disagreement import diversity, entropy_parts, spread
+from sklr._averaging import averaged_state, reestimate_batch_norm
+from sklr.ensemble._diversity import diversity, entropy_parts, spread
 from sklr.ensemble._greedy import greedy_weights
 from sklr.ensemble._losses import log_losses, squared_errors
 from sklr.ensemble._stages import better_stage
-from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
 

@@ -22,8 +22,8 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sklr import SGDR, SnapshotCosine, SnapshotEnsemble, SnapshotEnsembleRegressor
-from sklr.ensemble._disagreement import diversity
-from sklr.ensemble._files import CheckpointError
+from sklr._checkpoint._files import CheckpointError
+from sklr.ensemble._diversity import diversity
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
 CYCLES = SnapshotCosine(n_cycles=2)

@@ -18,7 +18,7 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
-from sklr.ensemble._files import CheckpointError
+from sklr._checkpoint._files import CheckpointError
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
 COLUMNS = [f"pixel {i}" for i in range(64)]

@@ -15,14 +15,14 @@ from torch.optim import lr_scheduler
 
 from sklr.lr_scheduler import ScheduleLR
 from sklr.schedules import (
+    SGDR,
     Constant,
     CosineDecay,
-    CosineRestarts,
+    CyclicalLR,
     FastGeometric,
     OneCycle,
     SnapshotCosine,
     StepDecay,
-    Triangular,
     join,
     warmup,
 )
@@ -30,13 +30,13 @@ from sklr.schedules import (
 drawn = settings(max_examples=60, deadline=None, derandomize=True)
 N_STEPS = 30
 
-saw = Triangular(base_lr=0.1, max_lr=1.0, step_size=4)
+saw = CyclicalLR(base_lr=0.1, max_lr=1.0, step_size=4)
 fall = CosineDecay(min_lr=0.01, max_lr=0.5, n_steps=20)
 SCHEDULES = [
     Constant(lr=0.2),
     fall,
     # The settings at which skorch's LRScheduler is wrong after a resume.
-    CosineRestarts(max_lr=0.3, cycle_length=2, cycle_mult=2),
+    SGDR(max_lr=0.3, cycle_length=2, cycle_mult=2),
     StepDecay(lr=0.3, every=5),
     FastGeometric(min_lr=0.01, max_lr=0.3, n_steps=25, n_cycles=2),
     OneCycle(max_lr=0.3, n_steps=20),
@@ -106,7 +106,7 @@ def test_each_step_uses_the_rate_of_the_schedule(schedule):
 def test_equals_torch_cyclic_lr(base, ratio, step_size, mode):
     peak = base * ratio
     ours, theirs = make_sgd(), make_sgd()
-    schedule = Triangular(base_lr=base, max_lr=peak, step_size=step_size, mode=mode, gamma=0.95)
+    schedule = CyclicalLR(base_lr=base, max_lr=peak, step_size=step_size, mode=mode, gamma=0.95)
     settings = {"mode": mode, "gamma": 0.95, "cycle_momentum": False}
     cyclic = lr_scheduler.CyclicLR(theirs, base, peak, step_size, **settings)
     np.testing.assert_allclose(
@@ -156,7 +156,7 @@ def test_warns_of_nothing_but_of_the_wrong_order():
 def test_jumps_to_a_step():
     # torch's own schedulers drift or land elsewhere; the rate is a function of the step.
     optimizer = make_sgd()
-    scheduler = ScheduleLR(optimizer, CosineRestarts(max_lr=0.3, cycle_length=1, cycle_mult=3))
+    scheduler = ScheduleLR(optimizer, SGDR(max_lr=0.3, cycle_length=1, cycle_mult=3))
     optimizer.step()
     with pytest.warns(UserWarning, match="epoch parameter"):
         scheduler.step(121)
@@ -542,7 +542,7 @@ def test_a_sequence_that_ends_in_ours_may_be_loaded_in_any_order(make, rates, st
         ("optimizer", [parameter()], TypeError),
         ("schedule", None, TypeError),
         ("schedule", 0.1, TypeError),
-        ("schedule", Triangular, TypeError),
+        ("schedule", CyclicalLR, TypeError),
         ("schedule", lambda step: 0.1, TypeError),
         ("last_epoch", None, TypeError),
         ("last_epoch", "3", TypeError),

@@ -27,7 +27,7 @@ def shown(monkeypatch):
 
 
 def test_schedule_display_draws_the_rates(shown):
-    value = schedules.Triangular(base_lr=0.1, max_lr=1.0, step_size=5)
+    value = schedules.CyclicalLR(base_lr=0.1, max_lr=1.0, step_size=5)
     display = ScheduleDisplay.from_schedule(value, 20)
     assert display.plot() is display
     line = display.ax_.get_lines()[0]

@@ -14,8 +14,8 @@ from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
 
 from sklr import CyclicalLR, LRRangeSearch
-from sklr.range_search import _probes
-from sklr.range_search._material import Task, prepare
+from sklr.range_search import _trials
+from sklr.range_search._preparation import Task, prepare
 
 PROBED = {"budget": 20, "n_steps": 60, "n_repeats": 2, "random_state": 0}
 
@@ -25,9 +25,9 @@ def search(estimator, X=X_DIGITS, y=Y_DIGITS, **params):
 
 
 def probe(material, *rounds, lr=0.5):
-    state = _probes.Probe(lr, 0, [], None)
+    state = _trials.Probe(lr, 0, [], None)
     for number, marks in enumerate(rounds):
-        state = _probes.train_on(material, state, marks, seed=number)
+        state = _trials.train_on(material, state, marks, seed=number)
     return state
 
 
@@ -60,10 +60,10 @@ def test_a_rate_that_diverges_ends_at_once():
 
 
 def test_verdict_is_lower_where_the_held_out_loss_turns_up():
-    falling = _probes.Probe(1.0, 300, list(np.linspace(2, 1, 14)), None)
-    assert _probes.verdict(falling, 1_000) == pytest.approx(10**-0.1)
-    turning = _probes.Probe(1.0, 280, [2.0, 1.5, 1.2, 1.0, *np.linspace(1.2, 2, 10)], None)
-    assert _probes.verdict(turning, 1_000) == pytest.approx(10**-0.1 * math.sqrt(80 / 1_000))
+    falling = _trials.Probe(1.0, 300, list(np.linspace(2, 1, 14)), None)
+    assert _trials.verdict(falling, 1_000) == pytest.approx(10**-0.1)
+    turning = _trials.Probe(1.0, 280, [2.0, 1.5, 1.2, 1.0, *np.linspace(1.2, 2, 10)], None)
+    assert _trials.verdict(turning, 1_000) == pytest.approx(10**-0.1 * math.sqrt(80 / 1_000))
 
 
 @pytest.mark.parametrize("n_jobs", [2])

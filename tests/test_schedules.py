@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from sklr.schedules import (
+    SGDR,
     Constant,
     CosineDecay,
-    CosineRestarts,
+    CyclicalLR,
     ExponentialDecay,
     FastGeometric,
     InverseTimeDecay,
@@ -27,7 +28,6 @@ from sklr.schedules import (
     RangeTest,
     SnapshotCosine,
     StepDecay,
-    Triangular,
 )
 
 # A rounding or two; pytest.approx alone would let 1e-12 through.
@@ -129,7 +129,7 @@ def restarts(rates):
     return [step for step in range(1, len(rates)) if rates[step] > rates[step - 1]]
 
 
-# Triangular.
+# CyclicalLR.
 
 
 @drawn
@@ -143,7 +143,7 @@ def restarts(rates):
 def test_triangular_equals_torch_and_the_paper(peak, floor, step_size, mode, gamma):
     base = floor * peak
     rates = rates_of(
-        Triangular(base_lr=base, max_lr=peak, step_size=step_size, mode=mode, gamma=gamma), N_STEPS
+        CyclicalLR(base_lr=base, max_lr=peak, step_size=step_size, mode=mode, gamma=gamma), N_STEPS
     )
     expected = torch_rates(
         base,
@@ -159,7 +159,7 @@ def test_triangular_equals_torch_and_the_paper(peak, floor, step_size, mode, gam
 
 def test_triangular_is_not_the_misprint():
     # The popular misprint floor((1+t)/(2s)) stays at the base or falls to -1.4 here.
-    rates = rates_of(Triangular(base_lr=0.1, max_lr=1.1, step_size=4), 80)
+    rates = rates_of(CyclicalLR(base_lr=0.1, max_lr=1.1, step_size=4), 80)
     assert min(rates) == 0.1
     assert rates[:9] == exactly([0.1, 0.35, 0.6, 0.85, 1.1, 0.85, 0.6, 0.35, 0.1])
     assert rates == rates[:8] * 10
@@ -175,13 +175,13 @@ def test_triangular_is_not_the_misprint():
     ],
 )
 def test_triangular_peaks(mode, peaks):
-    schedule = Triangular(base_lr=0.0, max_lr=1.0, step_size=4, mode=mode, gamma=0.9)
+    schedule = CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=4, mode=mode, gamma=0.9)
     assert [schedule(t) for t in (4, 12, 20)] == peaks
     assert [schedule(t) for t in (0, 8, 16)] == [0.0, 0.0, 0.0]
 
 
 def test_triangular_between_whole_steps():
-    schedule = Triangular(base_lr=0.0, max_lr=1.0, step_size=2)
+    schedule = CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=2)
     assert [schedule(t) for t in (0.5, 1.5, 2.5, 3.5)] == [0.25, 0.75, 0.75, 0.25]
 
 
@@ -189,17 +189,17 @@ def test_triangular_between_whole_steps():
 def test_triangular_ignores_gamma_in_other_modes(mode):
     bounds = {"base_lr": 0.1, "max_lr": 1.0, "step_size": 3, "mode": mode}
     steps = np.arange(30)
-    with_gamma, without = Triangular(**bounds, gamma=0.5), Triangular(**bounds)
+    with_gamma, without = CyclicalLR(**bounds, gamma=0.5), CyclicalLR(**bounds)
     assert (with_gamma(steps) == without(steps)).all()
 
 
 def test_triangular_snapshots_are_at_the_ends_of_cycles():
-    assert Triangular(base_lr=0.0, max_lr=1.0, step_size=4).snapshot_steps(25) == (8, 16, 24)
+    assert CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=4).snapshot_steps(25) == (8, 16, 24)
     # A cycle of 3.5 steps: the first whole step at or after each end.
-    assert Triangular(base_lr=0.0, max_lr=1.0, step_size=1.75).snapshot_steps(11) == (4, 7, 11)
-    assert Triangular(base_lr=0.0, max_lr=1.0, step_size=4).snapshot_steps(7) == ()
+    assert CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=1.75).snapshot_steps(11) == (4, 7, 11)
+    assert CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=4).snapshot_steps(7) == ()
     # 50 cycles of 1.1 steps end at 55, though 50 * 1.1 is a rounding error more.
-    assert Triangular(base_lr=0.0, max_lr=1.0, step_size=0.55).snapshot_steps(57)[-3:] == (
+    assert CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=0.55).snapshot_steps(57)[-3:] == (
         54,
         55,
         57,
@@ -238,9 +238,7 @@ def test_cosine_decay_equals_torch_until_its_end(peak, floor, n_steps):
 )
 def test_restarts_equal_torch_for_whole_multiples(peak, floor, cycle_length, cycle_mult):
     low = floor * peak
-    schedule = CosineRestarts(
-        min_lr=low, max_lr=peak, cycle_length=cycle_length, cycle_mult=cycle_mult
-    )
+    schedule = SGDR(min_lr=low, max_lr=peak, cycle_length=cycle_length, cycle_mult=cycle_mult)
     expected = torch_rates(
         peak,
         N_STEPS,
@@ -272,7 +270,7 @@ multiples = st.one_of(
 def test_restarts_equal_the_paper(peak, floor, cycle_length, cycle_mult, max_decay, min_decay):
     low = floor * peak
     min_decay *= max_decay
-    schedule = CosineRestarts(
+    schedule = SGDR(
         min_lr=low,
         max_lr=peak,
         cycle_length=cycle_length,
@@ -293,7 +291,7 @@ def test_restarts_equal_the_paper(peak, floor, cycle_length, cycle_mult, max_dec
 @given(cycle_length=st.integers(1, 50), cycle_mult=st.integers(1, 7))
 def test_restarts_are_exact_however_far(cycle_length, cycle_mult):
     # floor(log()) in timm and in torch's step(epoch) misses exact restarts; whole numbers tell.
-    schedule = CosineRestarts(max_lr=0.3, cycle_length=cycle_length, cycle_mult=cycle_mult)
+    schedule = SGDR(max_lr=0.3, cycle_length=cycle_length, cycle_mult=cycle_mult)
     end, length, ends = 0, cycle_length, []
     while end < 10**9 and len(ends) < 40:
         end += length
@@ -309,13 +307,13 @@ def test_restarts_are_exact_however_far(cycle_length, cycle_mult):
 
 def test_restarts_hit_the_one_that_timm_misses():
     # timm's floor(log()) gives lr_min at step 121 = 1 + 3 + 9 + 27 + 81.
-    schedule = CosineRestarts(max_lr=0.5, cycle_length=1, cycle_mult=3)
+    schedule = SGDR(max_lr=0.5, cycle_length=1, cycle_mult=3)
     assert [schedule(t) for t in (0, 1, 4, 13, 40, 121, 364)] == [0.5] * 7
 
 
 def test_restarts_round_the_ends_and_not_the_lengths():
     # composer truncates each length and restarts at 5, 12, 22, 37; 5, 12.5, 23.75, 40.6 are due.
-    schedule = CosineRestarts(max_lr=1.0, cycle_length=5, cycle_mult=1.5)
+    schedule = SGDR(max_lr=1.0, cycle_length=5, cycle_mult=1.5)
     assert restarts(rates_of(schedule, 60)) == [5, 12, 24, 41]
     assert [schedule(t) for t in (5, 12, 24, 41)] == [1.0] * 4
     assert schedule.snapshot_steps(60) == (5, 12, 24, 41)
@@ -324,14 +322,14 @@ def test_restarts_round_the_ends_and_not_the_lengths():
 @pytest.mark.parametrize("period", [1, 2, 7])
 def test_restarts_of_equal_cycles_are_a_period_apart(period):
     # skorch's WarmRestartLR needs period + 1 steps a cycle; fastai's fit_sgdr divides by zero.
-    schedule = CosineRestarts(max_lr=1.0, cycle_length=period, cycle_mult=1)
+    schedule = SGDR(max_lr=1.0, cycle_length=period, cycle_mult=1)
     rates = rates_of(schedule, 10 * period)
     assert [t for t, rate in enumerate(rates) if rate == 1.0] == list(range(0, 10 * period, period))
 
 
 @pytest.mark.parametrize("period", [2.5, 3.3, 7.75])
 def test_restarts_of_equal_fractional_cycles_do_not_drift(period):
-    schedule = CosineRestarts(max_lr=1.0, cycle_length=period)
+    schedule = SGDR(max_lr=1.0, cycle_length=period)
     due = [round(k * period) for k in range(200)]
     assert [t for t, rate in enumerate(rates_of(schedule, due[-1] + 1)) if rate == 1.0] == due
     assert schedule(round(300_000 * period)) == 1.0
@@ -339,14 +337,14 @@ def test_restarts_of_equal_fractional_cycles_do_not_drift(period):
 
 def test_restarts_decay_the_whole_peak():
     # Keras' m_mul scales the cosine part alone: its second peak is .55.
-    schedule = CosineRestarts(min_lr=0.1, max_lr=1.0, cycle_length=4, max_decay=0.5, min_decay=0.5)
+    schedule = SGDR(min_lr=0.1, max_lr=1.0, cycle_length=4, max_decay=0.5, min_decay=0.5)
     assert [schedule(t) for t in (0, 4, 8)] == [1.0, 0.5, 0.25]
     assert schedule(2) == exactly(0.55)
     assert schedule(6) == exactly(0.275)
 
 
 def test_shrinking_restarts_end_at_their_minimum():
-    schedule = CosineRestarts(min_lr=0.1, max_lr=1.0, cycle_length=4, cycle_mult=0.5)
+    schedule = SGDR(min_lr=0.1, max_lr=1.0, cycle_length=4, cycle_mult=0.5)
     # Cycles of 4, 2 and 1 steps; the next would be half a step long.
     assert restarts(rates_of(schedule, 50)) == [4, 6]
     assert schedule(6) == 1.0
@@ -356,13 +354,13 @@ def test_shrinking_restarts_end_at_their_minimum():
 
 def test_shrinking_restarts_have_a_last_cycle_of_exactly_one_step():
     # Cycles of 4/3 and 1 steps, of which a rounded logarithm gives only the first.
-    schedule = CosineRestarts(max_lr=1.0, cycle_length=4 / 3, cycle_mult=0.75)
+    schedule = SGDR(max_lr=1.0, cycle_length=4 / 3, cycle_mult=0.75)
     assert [schedule(t) for t in (0, 1, 2, 10**6)] == [1.0, 1.0, 0.0, 0.0]
     assert schedule.snapshot_steps(10) == (1, 2)
 
 
 def test_shrinking_restarts_hold_the_decayed_minimum():
-    schedule = CosineRestarts(
+    schedule = SGDR(
         min_lr=0.1, max_lr=1.0, cycle_length=4, cycle_mult=0.5, max_decay=0.8, min_decay=0.5
     )
     assert {schedule(t) for t in (7, 8, 10**6)} == {0.1 * 0.5**2}
@@ -372,8 +370,8 @@ def test_shrinking_restarts_hold_the_decayed_minimum():
 def test_restarts_of_a_multiple_beside_one_are_those_of_one(near):
     # 0.1 * 3 / 0.3 is 1 + 2**-52: nobody who types it means another schedule.
     steps = np.arange(5_000)
-    beside = CosineRestarts(max_lr=1.0, cycle_length=7, cycle_mult=near)
-    equal = CosineRestarts(max_lr=1.0, cycle_length=7)
+    beside = SGDR(max_lr=1.0, cycle_length=7, cycle_mult=near)
+    equal = SGDR(max_lr=1.0, cycle_length=7)
     assert_close(beside(steps), equal(steps), 1.0)
     assert beside.snapshot_steps(5_000) == equal.snapshot_steps(5_000)
 
@@ -391,24 +389,24 @@ def test_restarts_of_a_multiple_beside_one_are_those_of_one(near):
 def test_restarts_refuse_a_floor_that_would_pass_its_peak(settings, cycle):
     # timm lets the curve rise there.
     with pytest.raises(ValueError, match=re.escape(f"would pass its peak in cycle {cycle}.")):
-        CosineRestarts(max_lr=1.0, cycle_length=8, **settings)
+        SGDR(max_lr=1.0, cycle_length=8, **settings)
 
 
 def test_restarts_refuse_a_floor_that_grows_even_from_zero():
     with pytest.raises(
         ValueError, match=re.escape("must be greater than 0 and at most 1. Got 1.01")
     ):
-        CosineRestarts(max_lr=1.0, cycle_length=8, min_decay=1.01)
+        SGDR(max_lr=1.0, cycle_length=8, min_decay=1.01)
 
 
 def test_restarts_that_end_before_the_floor_passes_are_fine():
     # Cycles of 8, 4, 2 and 1 steps: the fifth, whose floor would pass its peak, never comes.
     bounds = {"min_lr": 0.1, "max_lr": 1.0, "max_decay": 0.5}
-    schedule = CosineRestarts(**bounds, cycle_length=8, cycle_mult=0.5)
+    schedule = SGDR(**bounds, cycle_length=8, cycle_mult=0.5)
     assert schedule(14) == 0.125
     assert schedule(15) == 0.1
     with pytest.raises(ValueError, match="would pass its peak in cycle 5"):
-        CosineRestarts(**bounds, cycle_length=16, cycle_mult=0.5)
+        SGDR(**bounds, cycle_length=16, cycle_mult=0.5)
 
 
 @drawn
@@ -440,9 +438,9 @@ def test_restarts_refuse_exactly_the_floors_that_pass(
     }
     if passing:
         with pytest.raises(ValueError, match=rf"in cycle {passing[0]}\. Got"):
-            CosineRestarts(**made)
+            SGDR(**made)
     else:
-        assert CosineRestarts(**made)(0) == 1.0
+        assert SGDR(**made)(0) == 1.0
 
 
 # Snapshot cycles.

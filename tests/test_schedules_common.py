@@ -13,10 +13,11 @@ import pytest
 
 from sklr import schedules
 from sklr.schedules import (
+    SGDR,
     BaseSchedule,
     Constant,
     CosineDecay,
-    CosineRestarts,
+    CyclicalLR,
     ExponentialDecay,
     FastGeometric,
     InverseTimeDecay,
@@ -24,7 +25,6 @@ from sklr.schedules import (
     RangeTest,
     SnapshotCosine,
     StepDecay,
-    Triangular,
     join,
     scale,
     warmup,
@@ -44,7 +44,7 @@ class Example:
 
 
 fall = CosineDecay(min_lr=0.01, max_lr=0.3, n_steps=13)
-saw = Triangular(base_lr=0.01, max_lr=0.1, step_size=4)
+saw = CyclicalLR(base_lr=0.01, max_lr=0.1, step_size=4)
 
 EXAMPLES = {
     "Constant": [Example(Constant(lr=0.1), 0.1, 0.1, end=0)],
@@ -52,11 +52,11 @@ EXAMPLES = {
         Example(fall, 0.01, 0.3, end=13),
         Example(CosineDecay(max_lr=0.3, n_steps=1), 0, 0.3, end=1),
     ],
-    "CosineRestarts": [
-        Example(CosineRestarts(max_lr=0.3, cycle_length=5), 0, 0.3),
-        Example(CosineRestarts(min_lr=0.1, max_lr=0.3, cycle_length=5, cycle_mult=2), 0.1, 0.3),
+    "SGDR": [
+        Example(SGDR(max_lr=0.3, cycle_length=5), 0, 0.3),
+        Example(SGDR(min_lr=0.1, max_lr=0.3, cycle_length=5, cycle_mult=2), 0.1, 0.3),
         Example(
-            CosineRestarts(
+            SGDR(
                 min_lr=0.1,
                 max_lr=0.3,
                 cycle_length=2.5,
@@ -67,9 +67,7 @@ EXAMPLES = {
             0,
             0.3,
         ),
-        Example(
-            CosineRestarts(min_lr=0.1, max_lr=0.3, cycle_length=9, cycle_mult=0.7), 0.1, 0.3, end=28
-        ),
+        Example(SGDR(min_lr=0.1, max_lr=0.3, cycle_length=9, cycle_mult=0.7), 0.1, 0.3, end=28),
     ],
     "ExponentialDecay": [Example(ExponentialDecay(lr=0.1, gamma=0.97), 0, 0.1)],
     "FastGeometric": [
@@ -105,11 +103,11 @@ EXAMPLES = {
         Example(StepDecay(lr=0.1, every=7), 0, 0.1),
         Example(StepDecay(lr=0.1, factor=0.5, milestones=(3, 4.5, 20)), 0.0125, 0.1, end=20),
     ],
-    "Triangular": [
+    "CyclicalLR": [
         Example(saw, 0.01, 0.1),
-        Example(Triangular(base_lr=0, max_lr=0.1, step_size=3.5, mode="triangular2"), 0, 0.1),
+        Example(CyclicalLR(base_lr=0, max_lr=0.1, step_size=3.5, mode="triangular2"), 0, 0.1),
         Example(
-            Triangular(base_lr=0, max_lr=0.1, step_size=4, mode="exp_range", gamma=0.98), 0, 0.1
+            CyclicalLR(base_lr=0, max_lr=0.1, step_size=4, mode="exp_range", gamma=0.98), 0, 0.1
         ),
     ],
     "join": [
@@ -432,7 +430,7 @@ def test_snapshot_steps_take_numpy_integers(schedule):
 
 @every_example
 def test_without_restarts_the_snapshot_is_at_the_end(example):
-    cyclical = (CosineRestarts, FastGeometric, SnapshotCosine, Triangular)
+    cyclical = (SGDR, FastGeometric, SnapshotCosine, CyclicalLR)
     if example.schedule._snapshot_steps.__func__ is not BaseSchedule._snapshot_steps:
         # Compositions have their own tests.
         assert isinstance(example.schedule, cyclical) or type(example.schedule) not in (
@@ -532,7 +530,7 @@ BAD_PARAMETERS = {
         "max_lr": (0.3, BAD_NUMBERS + values(0, 0.1, 0.05)),
         "n_steps": (10, BAD_INTEGERS + values(0)),
     },
-    "CosineRestarts": {
+    "SGDR": {
         "min_lr": (0.1, BAD_NUMBERS),
         "max_lr": (0.3, BAD_NUMBERS + values(0, 0.1, 0.05)),
         "cycle_length": (10, BAD_NUMBERS + values(0, 0.99)),
@@ -581,7 +579,7 @@ BAD_PARAMETERS = {
         "every": (2, [bad for bad in BAD_NUMBERS if bad[0] is not None] + values(0)),
         "milestones": ((2, 5), BAD_SEQUENCES),
     },
-    "Triangular": {
+    "CyclicalLR": {
         "base_lr": (0.1, BAD_NUMBERS),
         "max_lr": (0.3, BAD_NUMBERS + values(0, 0.1, 0.05)),
         "step_size": (4, BAD_NUMBERS + values(0, 0.49)),
@@ -669,8 +667,8 @@ def test_step_decay_takes_exactly_one_of_its_two_ways(given):
     ("make", "message"),
     [
         (
-            lambda: Triangular(base_lr=0.1, max_lr=0.01, step_size=4),
-            "The 'max_lr' parameter of Triangular must be greater than base_lr=0.1."
+            lambda: CyclicalLR(base_lr=0.1, max_lr=0.01, step_size=4),
+            "The 'max_lr' parameter of CyclicalLR must be greater than base_lr=0.1."
             " Got 0.01 instead.",
         ),
         (

@@ -120,7 +120,7 @@ def test_without_a_schedule_that_can_tell_it_is_refused(callbacks):
 
 
 def test_any_schedule_value_tells():
-    value = schedules.CosineRestarts(max_lr=0.2, cycle_length=25)
+    value = schedules.SGDR(max_lr=0.2, cycle_length=25)
     _, snapshots = fit(Schedule(value))
     assert snapshots.steps_ == [25, 50]
 

@@ -1,6 +1,6 @@
 """Snapshot ensembles: the members of one training, used as a voting ensemble."""
 
-from sklr.ensemble.classifier import SnapshotEnsemble
-from sklr.ensemble.regressor import SnapshotEnsembleRegressor
+from sklr.ensemble._classifier import SnapshotEnsemble
+from sklr.ensemble._regressor import SnapshotEnsembleRegressor
 
 __all__ = ["SnapshotEnsemble", "SnapshotEnsembleRegressor"]

@@ -29,10 +29,14 @@ from skorch.dataset import get_len
 from torch import nn
 from torch.utils.data import Subset
 
-from sklr._inputs import check_inputs, check_targets_are_there
-from sklr._nets import find_schedule, mean_loss, named_callbacks, replace_schedule
-from sklr._rehearsal import Rehearsal
-from sklr._tasks import Tasks
+from sklr._averaging import averaged_state, reestimate_batch_norm
+from sklr._checkpoint._durable import seed_of
+from sklr._checkpoint._fingerprint import fingerprint
+from sklr._training._dry_run import Rehearsal
+from sklr._training._evaluation import mean_loss
+from sklr._training._inputs import check_inputs, check_targets_are_there
+from sklr._training._parallel import Tasks
+from sklr._training._target import find_schedule, named_callbacks, replace_schedule
 from sklr._validation import (
     ParameterError,
     ParameterTypeError,
@@ -44,12 +48,17 @@ from sklr._validation import (
 )
 from sklr.callbacks import FastGeometric, Schedule
 from sklr.callbacks._named import NamedSchedule
-from sklr.ensemble import _saving as saving
-from sklr.ensemble._checkpoint import seed_of
-from sklr.ensemble._disagreement import diversity
+from sklr.ensemble import _persistence as persistence
+from sklr.ensemble._diversity import diversity
 from sklr.ensemble._export import EnsembleModule, ensemble_module
-from sklr.ensemble._fingerprint import fingerprint
 from sklr.ensemble._greedy import greedy_weights
+from sklr.ensemble._members import (
+    Training,
+    held_out_data,
+    holds_out_alike,
+    rows_trained_on,
+    train,
+)
 from sklr.ensemble._prediction import (
     StateDict,
     count_samples,
@@ -58,14 +67,6 @@ from sklr.ensemble._prediction import (
     member_outputs,
 )
 from sklr.ensemble._stages import better_stage, staged_means, weighted_mean
-from sklr.ensemble._training import (
-    Training,
-    held_out_data,
-    holds_out_alike,
-    rows_trained_on,
-    train,
-)
-from sklr.ensemble._weight_average import averaged_state, reestimate_batch_norm
 
 COMBINE = ("predictions", "parameters")
 DEFAULT_SNAPSHOTS = 5
@@ -448,7 +449,7 @@ class BaseSnapshotEnsemble(
             If it cannot be written.
         """
         check_is_fitted(self)
-        saving.save(self, path)
+        persistence.save(self, path)
 
     def load(self, path: str | PathLike[str]) -> Self:
         """Become the fitted ensemble that a folder holds.
@@ -473,7 +474,7 @@ class BaseSnapshotEnsemble(
             parameters are others.
         """
         self._check_estimator()
-        saving.load(self, path)
+        persistence.load(self, path)
         return self
 
     def to_module(self) -> EnsembleModule:

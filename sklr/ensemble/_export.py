@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from sklr._inputs import is_for_nets
-from sklr._targets import chosen_labels, flat, matching_columns
+from sklr._training._inputs import is_for_nets
+from sklr._training._labels import chosen_labels, flat, matching_columns
 from sklr._validation import ParameterTypeError
 from sklr.ensemble._prediction import predicts_by_module
 

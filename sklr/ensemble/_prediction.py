@@ -15,7 +15,7 @@ from skorch.utils import to_numpy, to_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
-from sklr._nets import seeded
+from sklr._training._seeding import seeded
 from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
 

@@ -1,7 +1,7 @@
 """Displays: they hold arrays, and draw them when asked. Matplotlib is imported only then."""
 
-from sklr.plotting.range_test import LRRangeDisplay
-from sklr.plotting.schedule import ScheduleDisplay
-from sklr.plotting.snapshots import SnapshotDisplay
+from sklr.plotting._range_test import LRRangeDisplay
+from sklr.plotting._schedule import ScheduleDisplay
+from sklr.plotting._snapshots import SnapshotDisplay
 
 __all__ = ["LRRangeDisplay", "ScheduleDisplay", "SnapshotDisplay"]

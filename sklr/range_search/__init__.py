@@ -1,6 +1,6 @@
 """The learning-rate range test as a scikit-learn estimator."""
 
-from sklr.range_search.search import LRRangeSearch
-from sklr.range_search.suggestion import LRSuggestion, RangeTestError
+from sklr.range_search._search import LRRangeSearch
+from sklr.range_search._suggestion import LRSuggestion, RangeTestError
 
 __all__ = ["LRRangeSearch", "LRSuggestion", "RangeTestError"]

@@ -15,16 +15,16 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from sklr import _curves
-from sklr._nets import seeded
-from sklr._tasks import Tasks
+from sklr._training._evaluation import Judge
+from sklr._training._parallel import Tasks
+from sklr._training._seeding import seeded
 from sklr._validation import Description, ParameterValueError
 from sklr.callbacks import LRFinder
 from sklr.callbacks._base import runs
 from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
-from sklr.range_search._judges import Judge
-from sklr.range_search._material import Material
-from sklr.range_search.suggestion import RangeTestError
+from sklr.range_search._preparation import Material
+from sklr.range_search._suggestion import RangeTestError
 
 FINDER, SCORES = "sklr_lr_finder", "sklr_scores"
 """Names of the ramp's callbacks, which no callback of the user's is likely to have."""

@@ -15,9 +15,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
-from sklr._inputs import check_inputs
-from sklr._nets import find_net, fitted_part, seeded
-from sklr._targets import chosen_labels, default_score, flat, matching_columns
+from sklr._training._inputs import check_inputs
+from sklr._training._labels import chosen_labels, default_score, flat, matching_columns
+from sklr._training._seeding import seeded
+from sklr._training._target import find_net, fitted_part
 from sklr.callbacks._progress import was_interrupted
 
 

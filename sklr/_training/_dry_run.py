@@ -15,9 +15,11 @@ from skorch.dataset import get_len
 from skorch.utils import multi_indexing
 from torch.utils.data import Dataset
 
-from sklr._nets import begin, make_silent, seeded
+from sklr._training._data import AdaptedDataset
+from sklr._training._seeding import seeded
+from sklr._training._target import make_silent
 from sklr._validation import ParameterValueError
-from sklr.data import AdaptedDataset, ArrayDataset
+from sklr.data import ArrayDataset
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,22 @@ class Rehearsal:
         if self.output_shape is not None and self.output_shape[-1] < n_classes:
             requirement = f"have an output for each of the {n_classes} classes"
             raise ParameterValueError(owner, "estimator", requirement, self.output_shape[-1])
+
+
+def begin(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
+    """Give a net as it is when its training begins, with nothing trained.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        A clone, not initialized.
+    X, y : object
+        What it would be trained on.
+    """
+    net.initialize()
+    # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
+    net.notify("on_train_begin", X=X, y=y)
+    return net
 
 
 def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:

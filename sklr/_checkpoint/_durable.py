@@ -15,11 +15,11 @@ from skorch.callbacks import Callback
 from skorch.history import History
 from torch.utils.data import Sampler
 
+from sklr._checkpoint import _files
+from sklr._checkpoint._files import CheckpointError
+from sklr._training._fit import run
 from sklr._validation import ParameterValueError
 from sklr.callbacks import Snapshots
-from sklr.ensemble import _files
-from sklr.ensemble._files import CheckpointError
-from sklr.ensemble._interruption import run
 
 STATELESS = tuple(
     getattr(skorch.callbacks, name)

@@ -8,12 +8,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import is_classifier
 from skorch import NeuralNet
+from skorch.dataset import get_len
 from torch.utils.data import Subset
 
-from sklr._nets import fitted_part, mean_loss
-from sklr.range_search._slot import NetSlot
+from sklr._training._placeholder import NetSlot
+from sklr._training._target import fitted_part
+
+
+def mean_loss(net: NeuralNet, dataset: Any) -> float:
+    """Give the mean loss on a data set; infinite where it is no finite number."""
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for batch in net.get_iterator(dataset, training=False):
+            n = get_len(batch[0])
+            total += net.validation_step(batch)["loss"].item() * n
+            count += n
+    return total / count if math.isfinite(total) else math.inf
+
 
 Judge = Callable[[NeuralNet], float]
 

@@ -12,10 +12,10 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Bunch
 from skorch.history import History
 
-from sklr._nets import replace_schedule
-from sklr.data import AdaptedDataset
-from sklr.ensemble import _files
-from sklr.ensemble._files import CheckpointError
+from sklr._checkpoint import _files
+from sklr._checkpoint._files import CheckpointError
+from sklr._training._data import AdaptedDataset
+from sklr._training._target import replace_schedule
 from sklr.ensemble._prediction import make_member
 
 ARRAYS = ("weights_", "member_scores_", "feature_names_in_", "classes_")

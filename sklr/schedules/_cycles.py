@@ -25,7 +25,7 @@ ANNEALS = ("cos", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Triangular(BaseSchedule):
+class CyclicalLR(BaseSchedule):
     """Smith's cyclical rate: linearly up and down between two bounds.
 
     With s = `step_size`, ``cycle = floor(1 + t/(2s))`` and ``x = abs(t/s - 2*cycle + 1)`` the rate
@@ -56,8 +56,8 @@ class Triangular(BaseSchedule):
 
     Examples
     --------
-    >>> from sklr.schedules import Triangular
-    >>> Triangular(base_lr=0.0, max_lr=1.0, step_size=2)([0, 1, 2, 3, 4])
+    >>> from sklr.schedules import CyclicalLR
+    >>> CyclicalLR(base_lr=0.0, max_lr=1.0, step_size=2)([0, 1, 2, 3, 4])
     array([0. , 0.5, 1. , 0.5, 0. ])
     """
 
@@ -92,7 +92,7 @@ class Triangular(BaseSchedule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineRestarts(BaseSchedule):
+class SGDR(BaseSchedule):
     """SGDR: cosine falls with warm restarts, cycles that may lengthen, bounds that may decay.
 
     In cycle i (from 0) of length ``T_i = cycle_length * cycle_mult**i`` the rate falls as
@@ -125,8 +125,8 @@ class CosineRestarts(BaseSchedule):
 
     Examples
     --------
-    >>> from sklr.schedules import CosineRestarts
-    >>> schedule = CosineRestarts(max_lr=1.0, cycle_length=2, cycle_mult=2)
+    >>> from sklr.schedules import SGDR
+    >>> schedule = SGDR(max_lr=1.0, cycle_length=2, cycle_mult=2)
     >>> schedule([0, 1, 2, 4, 6]).round(6)
     array([1. , 0.5, 1. , 0.5, 1. ])
     >>> schedule.snapshot_steps(20)

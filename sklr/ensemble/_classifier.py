@@ -14,11 +14,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from torch.utils.data import Dataset
 
-from sklr._rehearsal import Rehearsal, rehearse
-from sklr._targets import chosen_labels, encode_labels, matching_columns
+from sklr._training._dry_run import Rehearsal, rehearse
+from sklr._training._labels import chosen_labels, encode_labels, matching_columns
 from sklr._validation import ParameterValueError, check_flag, check_option
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
-from sklr.ensemble._disagreement import Uncertainty, entropy_parts
+from sklr.ensemble._diversity import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
 from sklr.ensemble._losses import log_losses
 from sklr.ensemble._prediction import is_skorchs

@@ -15,12 +15,13 @@ from skorch.callbacks import Callback
 
 from sklr import schedules
 from sklr._curves import smooth
-from sklr._nets import begin, seeded
-from sklr._tasks import Tasks
+from sklr._training._dry_run import begin
+from sklr._training._evaluation import Judge
+from sklr._training._parallel import Tasks
+from sklr._training._seeding import seeded
 from sklr.callbacks import Schedule
 from sklr.range_search import _budget
-from sklr.range_search._judges import Judge
-from sklr.range_search._material import Material
+from sklr.range_search._preparation import Material
 
 OFFSETS = tuple(step / 3 for step in range(-6, 2))
 """Candidates in decades from the rate of least loss: the best of most tasks lies below it, of some

@@ -25,10 +25,11 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklr import _curves
-from sklr._inputs import check_inputs, check_targets_are_there, is_for_nets
-from sklr._nets import find_net, find_schedule, seeded
-from sklr._targets import encode_labels, regression_targets
-from sklr._tasks import Tasks
+from sklr._training._inputs import check_inputs, check_targets_are_there, is_for_nets
+from sklr._training._labels import encode_labels, regression_targets
+from sklr._training._parallel import Tasks
+from sklr._training._seeding import seeded
+from sklr._training._target import find_net, find_schedule
 from sklr._validation import (
     ParameterTypeError,
     check_flag,
@@ -39,13 +40,13 @@ from sklr._validation import (
 )
 from sklr.callbacks import LRFinder
 from sklr.plotting import LRRangeDisplay
-from sklr.range_search import _budget, _probes
-from sklr.range_search._answer import suggestion
+from sklr.range_search import _budget, _trials
 from sklr.range_search._budget import Budget
-from sklr.range_search._material import Material, Task, prepare
+from sklr.range_search._preparation import Material, Task, prepare
 from sklr.range_search._ramps import EXTENSIONS, RangeTest, run_test
 from sklr.range_search._refit import RefittedMixin, refit
-from sklr.range_search.suggestion import LRSuggestion, RangeTestError
+from sklr.range_search._result import suggestion
+from sklr.range_search._suggestion import LRSuggestion, RangeTestError
 
 FITTED = ("suggestion_", "best_estimator_", "best_params_", "refit_time_")
 """What a fit that fails, or does not refit, has not of the fit before."""
@@ -279,12 +280,12 @@ class LRRangeSearch(
             probes = self._probe(tasks, material, budget, test, probe_seed)
         # Of ramps with an answer nobody asks.
         unclear = bool(probes) and not test.answered
-        learned = unclear and _probes.have_learned(material, probes, probe_seed)
+        learned = unclear and _trials.have_learned(material, probes, probe_seed)
         self._takes_nan = material.takes_nan
         self.curve_ = test.curve
         self.phases_ = (test.reading.descent_lr, test.reading.divergence_lr)
         self.results_ = test.table()
-        self.probes_ = _probes.table(probes, scored=self.scoring is not None)
+        self.probes_ = _trials.table(probes, scored=self.scoring is not None)
         self.suggestion_ = suggestion(
             self,
             self.estimator,
@@ -308,7 +309,7 @@ class LRRangeSearch(
 
     def _probe(
         self, tasks: Tasks, material: Material, budget: Budget, test: RangeTest, seed: int
-    ) -> list[_probes.Probe]:
+    ) -> list[_trials.Probe]:
         """Probe the rates around the one of least loss, where there is one and steps are left."""
         best_lr = test.reading.best_lr
         if not test.answered and self.scoring is None:
@@ -317,7 +318,7 @@ class LRRangeSearch(
         left = 0 if budget.steps is None else budget.steps - test.spent
         if not (np.isfinite(best_lr) and budget.probes and _budget.can_probe(left)):
             return []
-        return _probes.run_probes(tasks, material, best_lr, left, seed, verbose=bool(self.verbose))
+        return _trials.run_probes(tasks, material, best_lr, left, seed, verbose=bool(self.verbose))
 
     def _check_params(self) -> LRFinder:
         """Check the parameters; give the first ramp's callback."""
@@ -363,7 +364,7 @@ class LRRangeSearch(
         return None if self.scoring is None else check_scoring(self.estimator, self.scoring)
 
     def _notes(
-        self, budget: Budget, material: Material, probes: list[_probes.Probe], *, answered: bool
+        self, budget: Budget, material: Material, probes: list[_trials.Probe], *, answered: bool
     ) -> str:
         """Say what was adjusted, and what was left out and why."""
         notes = [budget.message]

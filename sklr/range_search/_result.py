@@ -9,12 +9,12 @@ import numpy as np
 from skorch import NeuralNet
 
 from sklr import _curves
-from sklr._nets import find_net, find_schedule
+from sklr._training._target import find_net, find_schedule
 from sklr.callbacks import Schedule
-from sklr.range_search import _probes
-from sklr.range_search._probes import Probe
+from sklr.range_search import _trials
 from sklr.range_search._ramps import RangeTest
-from sklr.range_search.suggestion import LRSuggestion
+from sklr.range_search._suggestion import LRSuggestion
+from sklr.range_search._trials import Probe
 
 
 def suggestion(
@@ -99,17 +99,17 @@ def _verified(
     reading: _curves.Reading, probes: list[Probe], training_steps: int
 ) -> _curves.Reading:
     """Put what the best probe says in the place of what the curve says."""
-    if not np.isfinite(_probes.recent(probes[0])):
+    if not np.isfinite(_trials.recent(probes[0])):
         message = (
             "Every probe diverged, at rates far below that of the least loss too. Look at the data "
             "and the module's outputs."
         )
         return _curves.Reading("failed", message)
-    lr = _probes.verdict(probes[0], training_steps)
+    lr = _trials.verdict(probes[0], training_steps)
     # Never beyond both the best probe and the least loss: there the loss soon explodes.
-    peak = max(lr, min(lr * _probes.PEAK, max(probes[0].lr, reading.best_lr)))
+    peak = max(lr, min(lr * _trials.PEAK, max(probes[0].lr, reading.best_lr)))
     message = f"{reading.message} Of {len(probes)} rates probed, {probes[0].lr:.2g} did best"
-    if _probes.horizon(probes[0], training_steps) < 1:
+    if _trials.horizon(probes[0], training_steps) < 1:
         message += ", until its held-out loss turned upwards: a whole training asks for less"
     base = peak * _curves.BASE_PART
     return replace(reading, lr=lr, base_lr=base, max_lr=peak, message=f"{message}.")

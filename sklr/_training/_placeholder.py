@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from skorch import NeuralNet
 from skorch.dataset import get_len
 
-from sklr._targets import chosen_labels, default_score, flat, matching_columns
+from sklr._training._labels import chosen_labels, default_score, flat, matching_columns
 
 
 class NetSlot(BaseEstimator):

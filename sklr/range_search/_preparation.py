@@ -16,12 +16,12 @@ from skorch.dataset import Dataset, ValidSplit, get_len
 from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset, Subset
 
-from sklr._nets import find_net, fitted_part, make_silent
-from sklr._rehearsal import Rehearsal, rehearse
+from sklr._training._dry_run import Rehearsal, rehearse
+from sklr._training._evaluation import DatasetLoss, Judge, MinusScore, RowsLoss
+from sklr._training._placeholder import NetSlot
+from sklr._training._target import find_net, fitted_part, make_silent
 from sklr._validation import ParameterValueError
 from sklr.callbacks._base import steps_per_epoch
-from sklr.range_search._judges import DatasetLoss, Judge, MinusScore, RowsLoss
-from sklr.range_search._slot import NetSlot
 
 ORDER = ("shuffle", "sampler", "batch_sampler")
 """Parameters of a DataLoader that say in which order samples come."""

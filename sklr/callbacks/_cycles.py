@@ -13,7 +13,7 @@ from sklr._validation import ParameterTypeError, ParameterValueError, check_numb
 from sklr.callbacks._base import Plan, Rate, Run
 from sklr.callbacks._named import NamedSchedule
 from sklr.schedules._base import Scalar, between
-from sklr.schedules.composition import Warmup
+from sklr.schedules._composition import Warmup
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -80,7 +80,7 @@ class CyclicalLR(MomentumCycle):
 
     See Also
     --------
-    sklr.schedules.Triangular : The same in steps, with the formula and the paper.
+    sklr.schedules.CyclicalLR : The same in steps, with the formula and the paper.
 
     Examples
     --------
@@ -96,10 +96,10 @@ class CyclicalLR(MomentumCycle):
     mode: str = "triangular"
     gamma: float = 1.0
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.Triangular:
+    def _value(self, plan: Plan, n_steps: int) -> schedules.CyclicalLR:
         max_lr = self._peak("max_lr", plan)
         gamma = check_number(self, "gamma", self.gamma, above=0, at_most=1)
-        return schedules.Triangular(
+        return schedules.CyclicalLR(
             base_lr=self._floor("base_lr", max_lr, 1 / 4),
             max_lr=max_lr,
             step_size=self._length("step_size", plan),
@@ -139,7 +139,7 @@ class SGDR(NamedSchedule):
 
     See Also
     --------
-    sklr.schedules.CosineRestarts : The same in steps, with the formula and the paper.
+    sklr.schedules.SGDR : The same in steps, with the formula and the paper.
 
     Examples
     --------
@@ -156,9 +156,9 @@ class SGDR(NamedSchedule):
     max_decay: float = 1.0
     min_decay: float = 1.0
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.CosineRestarts:
+    def _value(self, plan: Plan, n_steps: int) -> schedules.SGDR:
         max_lr = self._peak("max_lr", plan)
-        return schedules.CosineRestarts(
+        return schedules.SGDR(
             min_lr=self._floor("min_lr", max_lr, 0.0),
             max_lr=max_lr,
             # What rounds to one step is taken for one.

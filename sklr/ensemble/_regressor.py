@@ -13,11 +13,11 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from sklr._rehearsal import rehearse
-from sklr._targets import flat_targets
+from sklr._training._dry_run import rehearse
+from sklr._training._labels import flat_targets
 from sklr._validation import ParameterValueError
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
-from sklr.ensemble._disagreement import Uncertainty, spread
+from sklr.ensemble._diversity import Uncertainty, spread
 from sklr.ensemble._export import voting_regressor
 from sklr.ensemble._losses import squared_errors
 

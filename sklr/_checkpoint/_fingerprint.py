@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from sklr._nets import seeded
+from sklr._training._seeding import seeded
 
 N_ITEMS = 64
 """Items that are looked at of a Dataset of a class of its own."""

@@ -10,8 +10,8 @@ import torch
 from skorch import NeuralNet
 from skorch.utils import to_tensor
 
+from sklr._training._data import INPUT, SAMPLE_WEIGHT, AdaptedDataset
 from sklr._validation import ParameterTypeError
-from sklr.data import INPUT, SAMPLE_WEIGHT, AdaptedDataset
 
 
 def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:

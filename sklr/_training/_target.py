@@ -1,23 +1,16 @@
-"""The skorch net inside an estimator: finding it, its schedule, running it without a trace."""
+"""The skorch net inside an estimator, the callbacks that it has, and its schedule."""
 
 from __future__ import annotations
 
-import math
-import random
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import skorch.callbacks
-import torch
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
-from skorch.dataset import get_len
 
 from sklr._validation import ParameterTypeError, ParameterValueError
 from sklr.callbacks import Schedule, Snapshots
@@ -178,58 +171,3 @@ def _drop_defaults(net: NeuralNet) -> None:
 
 def _class_of(callback: Any) -> type:
     return callback if isinstance(callback, type) else type(callback)
-
-
-_turn = threading.RLock()
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch, numpy and random within, and leave them as they were found.
-
-    The generators are global: trainings in threads take turns.
-
-    Parameters
-    ----------
-    seed : int
-        From 0 to 2**32 - 1.
-    """
-    with _turn, torch.random.fork_rng():
-        # The generators of those who have no generator of their own, such as a net's split.
-        numpy_state = np.random.get_state()  # noqa: NPY002
-        python_state = random.getstate()
-        try:
-            torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
-            random.seed(seed)
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
-
-
-def begin(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
-    """Give a net as it is when its training begins, with nothing trained.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        A clone, not initialized.
-    X, y : object
-        What it would be trained on.
-    """
-    net.initialize()
-    # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
-    net.notify("on_train_begin", X=X, y=y)
-    return net
-
-
-def mean_loss(net: NeuralNet, dataset: Any) -> float:
-    """Give the mean loss on a data set; infinite where it is no finite number."""
-    total, count = 0.0, 0
-    with torch.no_grad():
-        for batch in net.get_iterator(dataset, training=False):
-            n = get_len(batch[0])
-            total += net.validation_step(batch)["loss"].item() * n
-            count += n
-    return total / count if math.isfinite(total) else math.inf

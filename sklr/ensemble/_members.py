@@ -18,14 +18,15 @@ from skorch.history import History
 from skorch.utils import data_from_dataset, multi_indexing
 from torch.utils.data import Dataset, Subset
 
-from sklr._nets import replace_schedule, seeded
+from sklr._checkpoint._durable import Checkpoints, fit_durably
+from sklr._training._fit import run
+from sklr._training._sample_weight import weigh_samples
+from sklr._training._seeding import seeded
+from sklr._training._target import replace_schedule
 from sklr._validation import Description, ParameterTypeError
 from sklr.callbacks import Snapshots
 from sklr.callbacks._base import runs
 from sklr.callbacks._progress import PLANNED_STEPS
-from sklr.ensemble._checkpoint import Checkpoints, fit_durably
-from sklr.ensemble._interruption import run
-from sklr.ensemble._weighting import weigh_samples
 
 SCHEDULE, PLAN, SNAPSHOTS = "sklr_schedule", "sklr_plan", "sklr_snapshots"
 TELLS, CHECKPOINTS = "sklr_tells", "sklr_checkpoints"

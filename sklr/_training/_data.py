@@ -1,0 +1,64 @@
+"""The data set through which sklr feeds a net: dtypes, shapes and sample weights as it needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklr.data import ArrayDataset, _map
+
+SAMPLE_WEIGHT = "sklr_sample_weight"
+"""Key of the samples' weights in a batch of inputs; the inputs themselves are at `INPUT`."""
+INPUT = "sklr_input"
+
+
+class AdaptedDataset(ArrayDataset):
+    """ArrayDataset that also gives a net the numbers and shapes it needs.
+
+    Parameters
+    ----------
+    X, y, length
+        As in ArrayDataset.
+    dtype : str, torch.dtype or None, default=None
+        As in ArrayDataset, or its name, such as 'float32', which files can keep.
+    floats : bool, default=False
+        Whether inputs of any other dtype, such as integers, become `dtype` too, batch by batch.
+    columns : bool, default=False
+        Whether targets of shape (n_samples,) come as (n_samples, 1).
+    sample_weight : ndarray of shape (n_samples,), default=None
+        Comes with the inputs, as `SAMPLE_WEIGHT` beside `INPUT`, where y comes too.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        length: int | None = None,
+        dtype: str | torch.dtype | None = None,
+        floats: bool = False,
+        columns: bool = False,
+        sample_weight: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.floats = floats
+        self.columns = columns
+        self.sample_weight = sample_weight
+        super().__init__(X, y, length, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+
+    def _parse_data(self) -> None:
+        super()._parse_data()
+        if self.columns and self._y is not None and self._y.ndim == 1:
+            self._y = self._y.reshape(-1, 1)
+
+    def _fetch(self, index: NDArray[np.intp]) -> list[Any]:
+        X, y = super()._fetch(index)
+        if self.floats:
+            X = _map(self._as_float, X)
+        if self.sample_weight is not None and self.y is not None:
+            X = {INPUT: X, SAMPLE_WEIGHT: torch.from_numpy(self.sample_weight[index])}
+        return [X, y]
+
+    def _as_float(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.to(self._float64_to)
