@@ -102,7 +102,7 @@ def _restarts(task: Task, lr: float, long: float = 0.6, n_short: int = 4) -> Sch
     """Make one long fall, then short ones from half the peak, as a composition."""
     n_steps = task.n_steps
     begin = round(long * n_steps)
-    short = SGDR(max_lr=lr / 2, cycle_length=(n_steps - begin) / n_short)
+    short = SGDRValue(max_lr=lr / 2, cycle_length=(n_steps - begin) / n_short)
     return Schedule(join([CosineValue(min_lr=0.0, max_lr=lr, n_steps=begin), short], [begin]))
 
 
