@@ -1,11 +1,14 @@
-"""Range-test curves: when one has diverged, what several say together, and what to suggest.
+"""Analyse the loss curves of learning-rate range tests.
 
-Pure functions of arrays. A curve is the training loss of each step of a ramp of the rate.
+Pure functions of arrays. A curve holds the loss (or minus the score) of each step of a ramp, in
+which the learning rate rises.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -16,88 +19,130 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 ANSWERED = ("ok", "no_divergence")
-"""The statuses of a range test that carry an answer."""
+"""Statuses of a range test that found a rate."""
 STATUSES = (*ANSWERED, "flat", "diverged_at_start", "failed")
-"""All that a range test can come to."""
+"""All statuses of a range test."""
 
 MIN_POINTS = 10
-"""Fewer finite losses than this say nothing."""
+"""Least number of finite losses that a curve can be analysed from."""
 
-CONSTANT_PART = 1 / 10
-PEAK_PART = 1 / 3
-BASE_PART = 1 / 4
-"""Parts of the rate of least loss for a constant rate and for a cycle's peak, which measured best
-over 18 tasks; and of the peak for a cycle's base (Smith 2017)."""
+CONSTANT_FRACTION = 1 / 10
+PEAK_FRACTION = 1 / 3
+BASE_FRACTION = 1 / 4
+"""A constant rate and a cycle's peak as fractions of the rate of least loss (measured best over 18
+tasks), and a cycle's base as a fraction of its peak (Smith 2017)."""
 
-EVIDENCE = 4.5
-"""Standard errors between two stretches of a curve that are no accident: in about one flat curve of
-a hundred the greatest of all such distances is greater, where the losses of successive batches do
-not depend on each other; heavy tails included."""
-LEAST_CHANGE = 0.01
-"""A smaller change, as a part of the loss, is none, however certain."""
-PHASE_PART = 0.1
-"""Part of the fall by which the loss may leave a plateau, or the least loss, and be on it still."""
-PLATEAU_PART = 0.3
-"""Part of the way to the least loss that a plateau takes at least: thrice what a straight fall
-takes for a tenth of its depth."""
-
-
+# In about one flat curve of a hundred the greatest z-score of all stretches is greater than this,
+# if the losses of successive batches are independent; heavy tails included.
+MIN_Z_SCORE = 4.5
+# A smaller change, as a fraction of the loss, is none, however significant.
+MIN_CHANGE = 0.01
+# The loss may leave a plateau, or its least value, by this fraction of the fall and still count as
+# being there.
+PHASE_FRACTION = 0.1
+# A plateau takes at least this fraction of the way to the least loss: three times what a straight
+# fall takes for a tenth of its depth.
+PLATEAU_FRACTION = 0.3
+# Without a clear fall, the least loss is sought in the last n / 8 steps before the divergence, a
+# decade of the default range: most nets that learn at all do so there.
 GUESS_FROM = 8
-"""Of this part of the steps before the divergence, a decade of the default range, the least loss is
-a guess where no fall is clear: most nets learn there if anywhere."""
+# The standard deviation of normal values, as a multiple of their median absolute deviation.
+NORMAL_MAD = 1.4826
 
 
-def has_diverged(losses: Sequence[float], window: int = 5) -> bool:
-    """Tell whether a ramp can end: its loss is not finite, or far above where it began.
+class DivergenceMonitor:
+    """Watch the losses of a ramp, and find the step at which it can end.
 
-    "Far" is measured against the fall so far and the size of the first losses, never as a
-    multiple of the best loss, which would be false of a negative one. The median of the last
-    `window` losses decides, so that a single spike does not; and it is four standard deviations
-    above the losses before them, so that their scatter does not.
+    A ramp has diverged if its loss is not finite, or far above where it began. "Far" is measured
+    against the fall so far and the size of the first losses, never as a multiple of the least
+    loss, which makes no sense if that is negative. The median of the last `window` losses decides,
+    so that a single spike does not; it must also be four standard deviations above the losses
+    before them, so that noise does not.
 
     Parameters
     ----------
-    losses : sequence of float
-        The losses so far.
     window : int, default=5
-        Losses whose median decides.
+        Number of losses whose median decides.
     """
-    if not math.isfinite(losses[-1]):
-        return True
-    if len(losses) < 3 * window:
-        return False
-    first, last = median(losses[:window]), median(losses[-window:])
-    fall = first - min(losses)
-    # Most steps end here: what follows is slow beside the training of a small net.
-    if last <= first + max(fall, abs(first)):
-        return False
-    before = np.asarray(losses[:-window])
-    middle = np.median(before)
-    scatter = 1.4826 * np.median(np.abs(before - middle))
-    return bool(last > max(first, middle) + 4 * scatter)
+
+    def __init__(self, window: int = 5) -> None:
+        self.window = window
+        self._first: list[float] = []
+        self._recent: deque[float] = deque(maxlen=window)
+        # All losses before the recent ones, in order of size: their median and its absolute
+        # deviation are then found in O(log n), as a ramp of many thousand steps needs.
+        self._before: list[float] = []
+        self._least = math.inf
+
+    def update(self, loss: float) -> bool:
+        """Take the loss of the next step, and return whether the ramp has diverged.
+
+        Parameters
+        ----------
+        loss : float
+            A loss that is not finite must be the last.
+        """
+        if not math.isfinite(loss):
+            return True
+        if len(self._first) < self.window:
+            self._first.append(loss)
+        if len(self._recent) == self.window:
+            insort(self._before, self._recent[0])
+        self._recent.append(loss)
+        self._least = min(self._least, loss)
+        if len(self._before) < 2 * self.window:
+            return False
+        first, last = median(self._first), median(self._recent)
+        if last <= first + max(first - self._least, abs(first)):
+            return False
+        middle, deviation = _median_and_deviation(self._before)
+        return last > max(first, middle) + 4 * NORMAL_MAD * deviation
+
+
+def _median_and_deviation(ordered: Sequence[float]) -> tuple[float, float]:
+    """Return the median of values in ascending order, and their median absolute deviation."""
+    n = len(ordered)
+    lower, upper = (n - 1) // 2, n // 2
+    middle = _mean(ordered[lower], ordered[upper])
+
+    def nearest(k: int) -> float:
+        # The k + 1 values nearest to the middle are neighbours in the order. The further they
+        # begin to the right, the greater is the distance of their last, and the less of their
+        # first: the best place is where the two cross.
+        start = bisect_left(
+            range(n - k), True, key=lambda i: ordered[i + k] - middle >= middle - ordered[i]
+        )
+        places = range(max(0, start - 1), min(start, n - k - 1) + 1)
+        return min(max(ordered[i + k] - middle, middle - ordered[i]) for i in places)
+
+    return middle, _mean(nearest(lower), nearest(upper))
+
+
+def _mean(a: float, b: float) -> float:
+    # The sum of two equal values may overflow.
+    return a if a == b else (a + b) / 2
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Several ramps averaged.
+    """The average of several ramps.
 
     Attributes
     ----------
     lrs : ndarray of shape (n,)
-        Rates, as far as every ramp came.
+        Rates, up to where the first ramp ended.
     level : ndarray of shape (n,)
         `mean`, smoothed.
     spread : ndarray of shape (n,)
         Standard deviation over the ramps.
     is_log : bool
-        Whether `level` is a log.
+        Whether `mean`, `level` and `spread` are those of the log of the loss.
     mean : ndarray of shape (n,)
-        Mean over the ramps of the log of the loss; of the loss itself where a loss is not
-        positive.
+        Mean over the ramps of the log of the loss; of the loss itself if any is not positive.
     n_ramps : int
-        Ramps.
+        Number of ramps.
     n_nonfinite : int
-        Ramps that were ended by a loss that is NaN or infinite.
+        Number of ramps that were ended by a loss that is NaN or infinite.
     """
 
     lrs: Array
@@ -157,7 +202,7 @@ def smooth(values: Array) -> Array:
     Parameters
     ----------
     values : ndarray of shape (n,)
-        What to smooth; on each side a twentieth of n is taken in, near the ends fewer.
+        Values to smooth, each over n / 20 neighbours on both sides, near the ends over fewer.
 
     Returns
     -------
@@ -165,186 +210,249 @@ def smooth(values: Array) -> Array:
     """
     n = len(values)
     total = np.concatenate([[0.0], np.cumsum(values)])
-    middle = np.arange(n)
-    width = np.minimum(_reach(n), np.minimum(middle, n - 1 - middle))
-    smoothed: Array = (total[middle + width + 1] - total[middle - width]) / (2 * width + 1)
+    middle, reach = np.arange(n), _reach(n)
+    smoothed: Array = (total[middle + reach + 1] - total[middle - reach]) / (2 * reach + 1)
     return smoothed
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a curve says: a status of `STATUSES` and the rates that follow, NaN where none do.
+class CurveSummary:
+    """The outcome of a range test, and the rates that follow; NaN if there is none.
 
-    `best_lr` is the rate of least loss, of which `lr`, `base_lr` and `max_lr` are parts. The fall
-    begins at `descent_lr`, where the plateau before it ends, and is steepest at `steepest_lr`; the
-    loss rises for good from `divergence_lr` on. Where it rises without a clear fall, `guess_lr` is
-    the rate of least loss shortly before, which the scatter may have made.
+    Attributes
+    ----------
+    status : str
+        One of `STATUSES`.
+    finding : str
+        What the curve shows, in a sentence or two.
+    remedy : str
+        What to do about it, in a sentence; may be empty.
+    lr, base_lr, max_lr : float
+        Suggestions: a constant rate, and the base and the peak of a cycle.
+    steepest_lr : float
+        The rate at which the loss falls most steeply.
+    best_lr : float
+        The rate of least loss, of which the suggestions are fractions.
+    low_lr, high_lr : float
+        The lowest and the highest rate around `best_lr` (or `guess_lr`) between which the smoothed
+        loss differs from the least by no more than its noise.
+    descent_lr : float
+        The rate at which the fall begins, after a plateau.
+    divergence_lr : float
+        The rate from which on the loss rises for good.
+    guess_lr : float
+        If the loss rises without a clear fall: the rate of least loss shortly before, which may be
+        due to noise.
     """
 
     status: str
-    message: str
+    finding: str
+    remedy: str = ""
     lr: float = math.nan
     base_lr: float = math.nan
     max_lr: float = math.nan
     steepest_lr: float = math.nan
     best_lr: float = math.nan
+    low_lr: float = math.nan
+    high_lr: float = math.nan
     descent_lr: float = math.nan
     divergence_lr: float = math.nan
     guess_lr: float = math.nan
 
+    @property
+    def message(self) -> str:
+        """The remedy, if any, and the finding."""
+        return f"{self.remedy} {self.finding}".strip()
 
-def read(curve: Curve) -> Reading:
+
+def summarize(curve: Curve, what: str = "loss") -> CurveSummary:
     """Find the rate of least loss and the suggestions that follow from it.
 
-    A fall is seen where a stretch of the curve lies below all that comes before it by more than
-    the scatter of the losses explains; the least loss is sought from that stretch on.
+    The loss is seen to fall if a stretch of the curve lies below all that comes before it by more
+    than the noise of the losses explains; the least loss is sought from that stretch on.
 
     Parameters
     ----------
     curve : Curve
         The averaged ramps.
+    what : str, default='loss'
+        What the curve shows, in the words of a message: 'score' if its values are minus scores.
 
     Returns
     -------
-    Reading
+    CurveSummary
     """
     n = len(curve.lrs)
     if n < MIN_POINTS:
-        return _too_short(curve)
-    scatter = _scatter(curve.mean)
-    values = _without_spikes(curve.mean, scatter)
+        return _summarize_short(curve, what)
+    noise = _noise(curve.mean)
+    values = _clip_spikes(curve.mean, noise)
     level = smooth(values)
     first = values[: max(3, n // 10)]
-    least_change = LEAST_CHANGE * (1.0 if curve.is_log else abs(float(first.mean())))
-    evidence, start = _fall(values, scatter)
+    min_change = MIN_CHANGE * (1.0 if curve.is_log else abs(float(first.mean())))
+    z_score, start = _find_fall(values, noise)
     best = start + int(np.argmin(level[start:]))
     fall = float(first.mean() - level[best])
-    fell = evidence > EVIDENCE and fall >= least_change
+    fell = z_score > MIN_Z_SCORE and fall >= min_change
     after = start if fell else 0
-    # Read backwards, a rise is a fall.
-    evidence, _ = _fall(values[after:][::-1], scatter)
+    # In reverse order, a rise is a fall.
+    z_score, _ = _find_fall(values[after:][::-1], noise)
     rise = float(values[-3:].mean() - level[after:].min())
-    rose = curve.n_nonfinite > 0 or (evidence > EVIDENCE and rise >= least_change)
-    margin = max(PHASE_PART * fall if fell else 0.0, 2 * scatter / math.sqrt(len(first)))
+    rose = curve.n_nonfinite > 0 or (z_score > MIN_Z_SCORE and rise >= min_change)
+    margin = max(PHASE_FRACTION * fall if fell else 0.0, 2 * noise / math.sqrt(len(first)))
     divergence = best + int(np.flatnonzero(level[best:] <= level[best] + margin)[-1]) + 1
     divergence_lr = float(curve.lrs[min(divergence, n - 1)]) if rose else math.nan
     if not fell:
         low = max(0, divergence - n // GUESS_FROM)
         guess = low + int(np.argmin(level[low : divergence + 1]))
-        return _without_fall(curve, guess, divergence, divergence_lr)
+        around = _near_least(level, noise, guess, max(divergence, guess + 1))
+        return _summarize_no_fall(curve, what, guess, around, divergence, divergence_lr)
     above = np.flatnonzero(level[:best] >= first.mean() - margin)
-    seen = above.size and above[-1] >= max(3, PLATEAU_PART * best)
-    return _with_fall(curve, level, int(above[-1]) if seen else None, best, divergence_lr)
+    has_plateau = above.size and above[-1] >= max(3, PLATEAU_FRACTION * best)
+    plateau_end = int(above[-1]) if has_plateau else None
+    around = _near_least(level, noise, best, divergence)
+    return _summarize_fall(curve, what, level, plateau_end, best, around, divergence_lr)
 
 
-def _too_short(curve: Curve) -> Reading:
-    """Read a curve of too few losses."""
+def _summarize_short(curve: Curve, what: str) -> CurveSummary:
+    """Summarize a curve of too few losses."""
     n = len(curve.lrs)
     if n == 0:
-        message = (
-            "A first loss was not finite. Look at the data, and at whether the criterion suits the "
-            "module's outputs (skorch's default NLLLoss takes probabilities)."
+        remedy = (
+            "Check the data, and whether the criterion suits the module's outputs (skorch's "
+            "default NLLLoss takes probabilities)."
         )
-        return _reading(curve, "failed", message)
-    message = f"The ramp ended after {n} steps. Lower min_lr, or look at the data."
-    return _reading(curve, "diverged_at_start" if n > 1 else "failed", message)
+        return _summary(curve, what, "failed", f"A first {what} was not finite.", remedy)
+    finding = f"The ramp ended after {n} step{'s' if n > 1 else ''}."
+    remedy = "Lower min_lr, or check the data."
+    return _summary(curve, what, "diverged_at_start" if n > 1 else "failed", finding, remedy)
 
 
-def _with_fall(
-    curve: Curve, level: Array, plateau_end: int | None, best: int, divergence_lr: float
-) -> Reading:
-    """Read a curve that falls.
+def _summarize_fall(
+    curve: Curve,
+    what: str,
+    level: Array,
+    plateau_end: int | None,
+    best: int,
+    around: tuple[int, int],
+    divergence_lr: float,
+) -> CurveSummary:
+    """Summarize a curve that falls.
 
     Parameters
     ----------
     curve : Curve
         The averaged ramps.
+    what : str
+        What it shows.
     level : ndarray of shape (n,)
-        Their smoothed loss, without spikes.
+        The smoothed loss, without spikes.
     plateau_end : int or None
-        Last step of the plateau before the fall; None where none was seen.
+        Last step of the plateau before the fall; None if there is none.
     best : int
         Step of the least level.
+    around : tuple of (int, int)
+        First and last step whose level differs from it by noise only.
     divergence_lr : float
-        The rate from which on the loss rises for good; NaN where it did not.
+        The rate from which on the loss rises for good; NaN if it does not.
     """
+    remedy = ""
     if math.isnan(divergence_lr):
-        status = "no_divergence"
-        message = "The loss did not rise again within the range; a higher max_lr may show more."
+        status, finding = "no_divergence", f"The {what} did not get worse again within the range."
+        remedy = "A higher max_lr may show more."
     elif curve.n_nonfinite:
-        status, message = "ok", "The loss fell within the range before it diverged."
+        status, finding = "ok", f"The {what} improved within the range before it diverged."
     else:
-        status, message = "ok", "The loss fell and rose again within the range."
+        status, finding = "ok", f"The {what} improved and got worse again within the range."
+    # A linear range may begin at a rate of 0.
     slope = np.gradient(level, np.log(np.maximum(curve.lrs, 1e-300)))
-    # What is steep on the plateau is scatter.
+    # Steep slopes on the plateau are noise.
     low = plateau_end or 0
     best_lr = float(curve.lrs[best])
-    peak = best_lr * PEAK_PART
-    return _reading(
+    peak = best_lr * PEAK_FRACTION
+    return _summary(
         curve,
+        what,
         status,
-        message,
-        lr=best_lr * CONSTANT_PART,
-        base_lr=peak * BASE_PART,
+        finding,
+        remedy,
+        lr=best_lr * CONSTANT_FRACTION,
+        base_lr=peak * BASE_FRACTION,
         max_lr=peak,
         steepest_lr=float(curve.lrs[low + int(np.argmin(slope[low : best + 1]))]),
         best_lr=best_lr,
+        low_lr=float(curve.lrs[around[0]]),
+        high_lr=float(curve.lrs[around[1]]),
         descent_lr=math.nan if plateau_end is None else float(curve.lrs[plateau_end]),
         divergence_lr=divergence_lr,
     )
 
 
-def _without_fall(curve: Curve, guess: int, divergence: int, divergence_lr: float) -> Reading:
-    """Read a curve that does not fall by more than its scatter.
+def _summarize_no_fall(
+    curve: Curve,
+    what: str,
+    guess: int,
+    around: tuple[int, int],
+    divergence: int,
+    divergence_lr: float,
+) -> CurveSummary:
+    """Summarize a curve that does not fall by more than its noise.
 
     Parameters
     ----------
     curve : Curve
         The averaged ramps.
-    guess, divergence : int
-        Steps of the least level shortly before the divergence, and of the divergence.
+    what : str
+        What it shows.
+    guess : int
+        Step of the least level shortly before the divergence.
+    around : tuple of (int, int)
+        First and last step whose level differs from it by noise only.
+    divergence : int
+        Step of the divergence.
     divergence_lr : float
-        The rate there; NaN where the loss did not rise.
+        The rate there; NaN if the loss does not rise.
     """
     if math.isnan(divergence_lr):
-        return _reading(
-            curve,
-            "flat",
-            "The loss did not change by more than its scatter over the whole range. Raise max_lr, "
-            "run more ramps, or look at whether the net can learn.",
-        )
-    rates = {"divergence_lr": divergence_lr, "guess_lr": float(curve.lrs[guess])}
-    if divergence < PLATEAU_PART * len(curve.lrs):
-        message = "The loss rose without falling first. Lower min_lr."
-        return _reading(curve, "diverged_at_start", message, **rates)
-    message = (
-        "Before it diverged the loss did not fall by more than its scatter. Run more ramps, or "
-        "look at whether the net can learn."
-    )
-    return _reading(curve, "flat", message, **rates)
+        finding = f"The {what} did not change by more than its noise over the whole range."
+        remedy = "Raise max_lr, or check whether the net can learn."
+        return _summary(curve, what, "flat", finding, remedy)
+    rates = {
+        "divergence_lr": divergence_lr,
+        "guess_lr": float(curve.lrs[guess]),
+        "low_lr": float(curve.lrs[around[0]]),
+        "high_lr": float(curve.lrs[around[1]]),
+    }
+    if divergence < PLATEAU_FRACTION * len(curve.lrs):
+        finding = f"The {what} got worse without improving first."
+        return _summary(curve, what, "diverged_at_start", finding, "Lower min_lr.", **rates)
+    finding = f"The {what} did not improve by more than its noise before it diverged."
+    return _summary(curve, what, "flat", finding, "Check whether the net can learn.", **rates)
 
 
 def interval(lrs: Array, ramps: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Give the lowest and highest rate of least loss of the ramps one by one; NaN for none."""
-    readings = [read(average(lrs, [losses])) for losses in ramps]
-    rates = [reading.best_lr for reading in readings if math.isfinite(reading.best_lr)]
+    """Return the lowest and the highest rate of least loss of single ramps; NaN if none has one."""
+    summaries = [summarize(average(lrs, [losses])) for losses in ramps]
+    rates = [summary.best_lr for summary in summaries if math.isfinite(summary.best_lr)]
     return (min(rates), max(rates)) if rates else (math.nan, math.nan)
 
 
-def _reading(curve: Curve, status: str, message: str, **rates: float) -> Reading:
-    """Give a reading that says, where it is so, how many ramps ended at a loss not finite."""
+def _summary(
+    curve: Curve, what: str, status: str, finding: str, remedy: str, **rates: float
+) -> CurveSummary:
+    """Return a summary that also counts the ramps that were ended by a loss that is not finite."""
     if curve.n_nonfinite:
         ended = f"{curve.n_nonfinite} of {curve.n_ramps} ramps ended"
-        message = f"{message} {ended} at a loss that is not a finite number."
-    return Reading(status, message, **rates)
+        finding = f"{finding} {ended} at a {what} that is not a finite number."
+    return CurveSummary(status, finding, remedy, **rates)
 
 
-def _scatter(values: Array) -> float:
-    """Give the standard deviation of values about a curve through them.
+def _noise(values: Array) -> float:
+    """Return the standard deviation of values about a smooth curve through them.
 
-    Each is compared with the middle between two others at equal distances, which a straight piece
-    goes through; the lower quartile of the distances passes over bends and explosions. Neighbours
-    are left out of a long curve, since what they share would not be seen.
+    Each is compared with the mean of two others at equal distances on both sides, which would be
+    the same on a straight line; the lower quartile of the differences is not affected by bends and
+    explosions.
 
     Parameters
     ----------
@@ -354,80 +462,105 @@ def _scatter(values: Array) -> float:
     n = len(values)
     if n < 3:
         return 0.0
+    # The noise of next neighbours may be correlated, which would hide it: long curves skip them.
     differences = [
         values[lag:-lag] - (values[: -2 * lag] + values[2 * lag :]) / 2
         for lag in range(max(1, n // 30), max(1, n // 15) + 1)
     ]
-    # In 1.5 variances, of which the lower quartile of distances is 0.3186 standard deviations.
+    # The variance of a difference is 1 + 1/4 + 1/4 of the values' own, and the lower quartile of
+    # the absolute values of a normal variable is 0.3186 of its standard deviation.
     quartile = float(np.quantile(np.abs(np.concatenate(differences)), 0.25))
     return quartile / (0.3186 * math.sqrt(1.5))
 
 
-def _without_spikes(values: Array, scatter: float) -> Array:
-    """Bring values to within two standard deviations of the median around them.
+def _clip_spikes(values: Array, noise: float) -> Array:
+    """Clip values to two standard deviations about the median around them.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
         At least three.
-    scatter : float
+    noise : float
         The standard deviation.
 
     Returns
     -------
     ndarray of shape (n,)
-        Where the curve goes one way only, also steeply, the same values.
+        The same values wherever the curve is monotone, however steep.
     """
-    # Five values, of a short curve three: there a dip is no longer than that.
+    # Medians of five values; of three in a short curve, whose dips are no longer than that.
     reach = 2 if len(values) >= 20 else 1
     padded = np.pad(values, reach, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
     middle = np.median(windows, axis=1)
-    within: Array = middle + np.clip(values - middle, -2 * scatter, 2 * scatter)
-    return within
+    clipped: Array = middle + np.clip(values - middle, -2 * noise, 2 * noise)
+    return clipped
 
 
-def _fall(values: Array, scatter: float) -> tuple[float, int]:
-    """Find the stretch that lies most clearly below all values before it.
+def _find_fall(values: Array, noise: float) -> tuple[float, int]:
+    """Find the stretch that lies most significantly below all values before it.
 
-    Stretches of several lengths are tried everywhere. In each the weights rise to the end, as the
-    distance does while the loss falls.
+    Stretches of several lengths are tried everywhere. The weights of a stretch rise towards its
+    end, as the distance does while the loss falls.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
         Losses of successive steps, or their logs.
-    scatter : float
+    noise : float
         Their standard deviation.
 
     Returns
     -------
-    evidence : float
+    z_score : float
         The distance in standard errors.
     start : int
-        Where the stretch begins.
+        First step of the stretch.
     """
     n = len(values)
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    evidence, start, length = -math.inf, 0, max(2, n // 20)
+    z_score, start, length = -math.inf, 0, max(2, n // 20)
     while length <= min(n // 2, n - 3):
         weights = np.arange(1, length + 1) * 2 / (length * (length + 1))
         before = np.arange(3, n - length + 1)
         distance = sums[before] / before - np.correlate(values, weights, mode="valid")[3:]
-        errors = distance / np.sqrt(1 / before + np.sum(weights**2)) / max(scatter, 1e-150)
-        best = int(np.argmax(errors))
-        if errors[best] > evidence:
-            evidence, start = float(errors[best]), int(before[best])
+        z_scores = distance / np.sqrt(1 / before + np.sum(weights**2)) / max(noise, 1e-150)
+        best = int(np.argmax(z_scores))
+        if z_scores[best] > z_score:
+            z_score, start = float(z_scores[best]), int(before[best])
         length = math.ceil(1.5 * length)
-    return evidence, start
+    return z_score, start
 
 
-def _reach(n: int) -> int:
-    """Give the neighbours that smoothing takes in on each side."""
-    return math.ceil(0.05 * n)
+def _near_least(level: Array, noise: float, least: int, end: int) -> tuple[int, int]:
+    """Return the first and the last step around a least level that differ from it by noise only.
+
+    Parameters
+    ----------
+    level : ndarray of shape (n,)
+        The smoothed loss.
+    noise : float
+        Standard deviation of the loss before it was smoothed.
+    least : int
+        Step of the least level.
+    end : int
+        Step before which to stop, greater than `least`.
+    """
+    variance = noise**2 / (2 * _reach(len(level)) + 1)
+    margin = 2 * np.sqrt(variance + variance[least])
+    above = np.flatnonzero(level > level[least] + margin)
+    left, right = above[above < least], above[above > least]
+    first = int(left[-1]) + 1 if left.size else 0
+    return first, min(int(right[0]) if right.size else len(level), end) - 1
+
+
+def _reach(n: int) -> npt.NDArray[np.intp]:
+    """Return how many neighbours on each side the smoothing takes in, for each of n values."""
+    middle = np.arange(n)
+    return np.minimum(math.ceil(0.05 * n), np.minimum(middle, n - 1 - middle))
 
 
 def _finite_length(losses: Sequence[float]) -> int:
-    """Give the number of losses before the first that is not finite."""
+    """Return the number of losses before the first that is not finite."""
     wrong = np.flatnonzero(~np.isfinite(np.asarray(losses, dtype=float)))
     return int(wrong[0]) if wrong.size else len(losses)

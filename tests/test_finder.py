@@ -334,7 +334,10 @@ def test_plot_without_an_answer_says_why():
     ax = finder.plot().ax_
     assert "loss not finite after 1 steps" in ax.get_title()
     message = " ".join(ax.texts[0].get_text().split())
-    assert message == _curves.read(_curves.average(np.array(finder.lrs_), [finder.losses_])).message
+    assert (
+        message
+        == _curves.summarize(_curves.average(np.array(finder.lrs_), [finder.losses_])).message
+    )
 
 
 @pytest.mark.parametrize(("kind", "error"), [("losses", ValueError), (1, TypeError)])

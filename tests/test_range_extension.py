@@ -7,7 +7,7 @@ import pytest
 from nets import X_DIGITS, Y_DIGITS, Still, make_classifier
 
 from sklr import LRFinder, LRRangeSearch
-from sklr._curves import Reading
+from sklr._curves import CurveSummary
 from sklr.range_search import _budget
 from sklr.range_search._ramps import Ramp, run_test, wider_range
 
@@ -19,25 +19,25 @@ def search(estimator=None, **params):
     return LRRangeSearch(estimator, **(PARAMS | params)).fit(X_DIGITS, Y_DIGITS)
 
 
-def reading(status, descent_lr=1e-3, divergence_lr=math.nan):
-    return Reading(status, "", descent_lr=descent_lr, divergence_lr=divergence_lr)
+def summary(status, descent_lr=1e-3, divergence_lr=math.nan):
+    return CurveSummary(status, "", descent_lr=descent_lr, divergence_lr=divergence_lr)
 
 
 @pytest.mark.parametrize(
     ("scale", "found", "expected"),
     [
-        pytest.param("log", reading("ok"), None, id="all seen"),
-        pytest.param("log", reading("no_divergence"), (1e-4, 100), id="no divergence"),
-        pytest.param("linear", reading("no_divergence"), (1e-4, 10), id="no divergence, linear"),
-        pytest.param("log", reading("flat"), (1e-4, 100), id="flat"),
-        pytest.param("log", reading("diverged_at_start"), (1e-7, 1), id="diverged at start"),
+        pytest.param("log", summary("ok"), None, id="all seen"),
+        pytest.param("log", summary("no_divergence"), (1e-4, 100), id="no divergence"),
+        pytest.param("linear", summary("no_divergence"), (1e-4, 10), id="no divergence, linear"),
+        pytest.param("log", summary("flat"), (1e-4, 100), id="flat"),
+        pytest.param("log", summary("diverged_at_start"), (1e-7, 1), id="diverged at start"),
         pytest.param(
-            "linear", reading("diverged_at_start"), (1e-4, 0.01), id="diverged at start, linear"
+            "linear", summary("diverged_at_start"), (1e-4, 0.01), id="diverged at start, linear"
         ),
-        pytest.param("log", reading("ok", math.nan), (1e-6, 1), id="no plateau"),
-        pytest.param("linear", reading("ok", math.nan), (0, 1), id="no plateau, linear"),
-        pytest.param("log", reading("failed"), None, id="failed"),
-        pytest.param("log", reading("flat", divergence_lr=0.1), None, id="flat, then diverged"),
+        pytest.param("log", summary("ok", math.nan), (1e-6, 1), id="no plateau"),
+        pytest.param("linear", summary("ok", math.nan), (0, 1), id="no plateau, linear"),
+        pytest.param("log", summary("failed"), None, id="failed"),
+        pytest.param("log", summary("flat", divergence_lr=0.1), None, id="flat, then diverged"),
     ],
 )
 def test_where_the_phase_that_was_not_seen_may_be(scale, found, expected):
@@ -46,9 +46,9 @@ def test_where_the_phase_that_was_not_seen_may_be(scale, found, expected):
 
 
 def test_a_range_without_end_is_not_extended_for_ever():
-    assert wider_range(1e-4, 1e5, "log", reading("flat")) is None
-    assert wider_range(0.0, 1.0, "linear", reading("ok", math.nan)) is None
-    assert wider_range(0.05, 1.0, "linear", reading("diverged_at_start")) is None
+    assert wider_range(1e-4, 1e5, "log", summary("flat")) is None
+    assert wider_range(0.0, 1.0, "linear", summary("ok", math.nan)) is None
+    assert wider_range(0.05, 1.0, "linear", summary("diverged_at_start")) is None
 
 
 def test_a_range_that_ends_too_low_is_extended_upwards():
@@ -119,7 +119,7 @@ def test_an_answer_is_kept_where_a_wider_range_has_none():
     finder = LRFinder(max_lr=1.0, n_steps=60)
     budget = _budget.share(None, 1.5, 1, 60, False)
     test = run_test(tasks, None, finder, budget, iter(range(9)), extend=True, verbose=False)
-    assert test.reading.status == "no_divergence"
+    assert test.summary.status == "no_divergence"
     assert test.chosen == 0
     assert "A wider range gave no answer." in test.message
     assert test.lrs.max() == pytest.approx(1.0)

@@ -110,6 +110,7 @@ class LRFinder(ScheduleCallback):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.lrs_: list[float] = []
         self.losses_: list[float] = []
+        self._monitor = _curves.DivergenceMonitor()
         self.ended_: str | None = None
         self.step_losses_: list[float] = []
         self.validates_ = False
@@ -151,7 +152,7 @@ class LRFinder(ScheduleCallback):
         self.step_losses_ = []
         if not math.isfinite(self.losses_[-1]):
             self.ended_ = "not finite"
-        elif _curves.has_diverged(self.losses_):
+        elif self._monitor.update(self.losses_[-1]):
             self.ended_ = "diverged"
         elif len(self.lrs_) == self.n_steps:
             self.ended_ = "complete"
@@ -179,7 +180,7 @@ class LRFinder(ScheduleCallback):
         NotFittedError
             Before fit.
         """
-        return _curves.read(self._curve()).lr
+        return _curves.summarize(self._curve()).lr
 
     def plot(self, ax: Any = None, *, kind: str = "loss") -> LRRangeDisplay | ScheduleDisplay:
         """Draw the loss against the rate, or the rate over the training.
@@ -209,18 +210,18 @@ class LRFinder(ScheduleCallback):
         return self._plot_rate(ax) if kind == "rate" else self._plot_loss(curve, ax)
 
     def _plot_loss(self, curve: _curves.Curve, ax: Any) -> LRRangeDisplay:
-        reading = _curves.read(curve)
-        answered = math.isfinite(reading.lr)
-        answer = f", lr = {reading.lr:.2g}" if answered else ""
+        summary = _curves.summarize(curve)
+        answered = math.isfinite(summary.lr)
+        answer = f", lr = {summary.lr:.2g}" if answered else ""
         display = LRRangeDisplay(
             lrs=curve.lrs,
             losses=curve.loss,
             repeats=[(self.lrs_, self.losses_)],
-            marks={"lr": reading.lr} if answered else {},
+            marks={"lr": summary.lr} if answered else {},
             scale=self.scale,
-            phases=(reading.descent_lr, reading.divergence_lr),
+            phases=(summary.descent_lr, summary.divergence_lr),
             title=f"ramp of the learning rate: {self._ending()}{answer}",
-            message=None if answered else reading.message,
+            message=None if answered else summary.message,
         )
         return display.plot(ax=ax)
 

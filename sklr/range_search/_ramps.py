@@ -63,7 +63,7 @@ class RangeTest:
         Rates of a whole ramp of that round.
     curve : Curve
         Their average.
-    reading : Reading
+    summary : CurveSummary
         What it says.
     message : str
         How the range was extended; may be empty.
@@ -73,13 +73,13 @@ class RangeTest:
     chosen: int
     lrs: npt.NDArray[np.float64]
     curve: _curves.Curve
-    reading: _curves.Reading
+    summary: _curves.CurveSummary
     message: str
 
     @property
     def answered(self) -> bool:
         """Whether there is an answer."""
-        return self.reading.status in _curves.ANSWERED
+        return self.summary.status in _curves.ANSWERED
 
     @property
     def spent(self) -> int:
@@ -154,15 +154,15 @@ def run_test(
         rounds.append(tasks.run("ramps", run_ramp, arguments))
         lrs = finder.ramp()(np.arange(finder.n_steps))
         curve = _curves.average(lrs, [ramp.values for ramp in rounds[-1]])
-        reading = _curves.read(curve)
-        if reading.status == "failed" and np.isfinite(rounds[-1][0].losses[:1]).all():
+        summary = _curves.summarize(curve)
+        if summary.status == "failed" and np.isfinite(rounds[-1][0].losses[:1]).all():
             scores = "A first score was not finite. Look at 'scoring' and the module's outputs."
-            reading = replace(reading, message=scores)
+            summary = replace(summary, finding=scores, remedy="")
         message = "" if now == asked else f"The range was extended to [{now[0]:g}, {now[1]:g}]."
-        test = RangeTest(rounds, len(rounds) - 1, lrs, curve, reading, message)
+        test = RangeTest(rounds, len(rounds) - 1, lrs, curve, summary, message)
         if answer is None or test.answered or not answer.answered:
             answer = test
-        wider = wider_range(*now, finder.scale, test.reading) if extend else None
+        wider = wider_range(*now, finder.scale, test.summary) if extend else None
         n_ramps = _budget.more_ramps(budget, test.spent)
         if wider is None or n_ramps == 0 or len(rounds) > EXTENSIONS:
             if answer is not test:
@@ -172,7 +172,7 @@ def run_test(
 
 
 def wider_range(
-    min_lr: float, max_lr: float, scale: str, reading: _curves.Reading
+    min_lr: float, max_lr: float, scale: str, summary: _curves.CurveSummary
 ) -> tuple[float, float] | None:
     """Give the range in which the phase that was not seen may be; None where there is none.
 
@@ -182,16 +182,16 @@ def wider_range(
         The range so far.
     scale : {'log', 'linear'}
         Of the ramp.
-    reading : Reading
+    summary : CurveSummary
         What the ramps over it say.
     """
     is_log = scale == "log"
     wider = None
-    if reading.status in ("no_divergence", "flat") and np.isnan(reading.divergence_lr):
+    if summary.status in ("no_divergence", "flat") and np.isnan(summary.divergence_lr):
         wider = (min_lr, max_lr * (100 if is_log else 10))
-    elif reading.status == "diverged_at_start":
+    elif summary.status == "diverged_at_start":
         wider = (min_lr / 1_000, max_lr) if is_log else (min_lr, max_lr / 100)
-    elif reading.status == "ok" and np.isnan(reading.descent_lr) and (is_log or min_lr > 0):
+    elif summary.status == "ok" and np.isnan(summary.descent_lr) and (is_log or min_lr > 0):
         wider = (min_lr / 100 if is_log else 0.0, max_lr)
     if wider is None or wider[1] > HIGHEST or wider[0] >= wider[1]:
         return None

@@ -283,7 +283,7 @@ class LRRangeSearch(
         learned = unclear and _trials.have_learned(material, probes, probe_seed)
         self._takes_nan = material.takes_nan
         self.curve_ = test.curve
-        self.phases_ = (test.reading.descent_lr, test.reading.divergence_lr)
+        self.phases_ = (test.summary.descent_lr, test.summary.divergence_lr)
         self.results_ = test.table()
         self.probes_ = _trials.table(probes, scored=self.scoring is not None)
         self.suggestion_ = suggestion(
@@ -311,10 +311,10 @@ class LRRangeSearch(
         self, tasks: Tasks, material: Material, budget: Budget, test: RangeTest, seed: int
     ) -> list[_trials.Probe]:
         """Probe the rates around the one of least loss, where there is one and steps are left."""
-        best_lr = test.reading.best_lr
+        best_lr = test.summary.best_lr
         if not test.answered and self.scoring is None:
             # The ramps may be too noisy for what probes will see.
-            best_lr = test.reading.guess_lr
+            best_lr = test.summary.guess_lr
         left = 0 if budget.steps is None else budget.steps - test.spent
         if not (np.isfinite(best_lr) and budget.probes and _budget.can_probe(left)):
             return []
