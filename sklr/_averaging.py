@@ -1,4 +1,4 @@
-"""Averaging the weights of snapshots into one net."""
+"""Averages of weights, and the statistics of BatchNorm that belong to them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ StateDict = dict[str, torch.Tensor]
 
 
 def averaged_state(states: Sequence[StateDict], weights: Any = None) -> StateDict:
-    """Give the weighted mean of weights; of what is no float, such as a counter, the last.
+    """Return the weighted mean of state dicts; of what is no float, such as a counter, the last.
 
     Parameters
     ----------
     states : sequence of dict
         State dicts of one module.
     weights : array-like of shape (n_states,), default=None
-        Their weights; None weighs all alike.
+        Their weights; None weighs all equally.
 
     References
     ----------
@@ -55,7 +55,7 @@ def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
     Parameters
     ----------
     net : NeuralNet
-        A fitted net; left in the mode for prediction.
+        A fitted net; left in evaluation mode.
     batches : iterable
         Of its training data, as its DataLoader gives them.
     """
@@ -79,9 +79,8 @@ def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
                 if get_len(inputs) > 1:
                     raise
     for layer, moment in moments.items():
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        if moment.count < 2:
+        # Both are there, since the layer tracks its statistics.
+        if moment.count < 2 or layer.running_mean is None or layer.running_var is None:
             continue
         mean, variance = moment.result()
         layer.running_mean.copy_(mean)
@@ -97,7 +96,7 @@ class _Moments:
         self.squares: Any = 0.0
 
     def add(self, inputs: torch.Tensor) -> None:
-        """Take in a batch, of shape (n, channels, ...)."""
+        """Add a batch, of shape (n, channels, ...)."""
         channels = inputs.detach().double().transpose(0, 1).flatten(1)
         count = channels.shape[1]
         if count < 2:
@@ -114,13 +113,13 @@ class _Moments:
         self.count = total
 
     def result(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give mean and variance, each of shape (channels,)."""
+        """Return mean and variance, each of shape (channels,)."""
         return self.mean, self.squares / max(self.count - 1, 1)
 
 
 @contextmanager
 def _training_only(net: NeuralNet, layers: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Put some layers in the mode for training, and all others in that for prediction."""
+    """Put some layers in training mode, and all others in evaluation mode."""
     net._set_training(False)
     kept = [
         (layer, layer.running_mean, layer.running_var, layer.num_batches_tracked)
@@ -128,9 +127,8 @@ def _training_only(net: NeuralNet, layers: Sequence[_BatchNorm]) -> Iterator[Non
     ]
     for layer, mean, variance, count in kept:
         # In training a layer moves its statistics: these are copies.
-        assert mean is not None
-        assert variance is not None
-        layer.running_mean, layer.running_var = mean.clone(), variance.clone()
+        layer.running_mean = None if mean is None else mean.clone()
+        layer.running_var = None if variance is None else variance.clone()
         layer.num_batches_tracked = None if count is None else count.clone()
         layer.train()
     try:
@@ -144,7 +142,7 @@ def _training_only(net: NeuralNet, layers: Sequence[_BatchNorm]) -> Iterator[Non
 
 @contextmanager
 def _watched(moments: dict[Any, _Moments]) -> Iterator[None]:
-    """Take in what comes to each layer."""
+    """Add what comes to each layer to its moments."""
     handles = [
         layer.register_forward_pre_hook(
             lambda _, args, kwargs, moment=moment: moment.add(*args, *kwargs.values()),

@@ -1,4 +1,4 @@
-"""What a net makes of its data, seen before it is trained."""
+"""A dry run: what an untrained net makes of the data, seen before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import skorch.dataset
 import torch
 from sklearn.base import clone, is_classifier
 from skorch import NeuralNet
-from skorch.dataset import get_len
 from skorch.utils import multi_indexing
 from torch.utils.data import Dataset
 
 from sklr._training._data import AdaptedDataset
+from sklr._training._inputs import n_samples
 from sklr._training._seeding import seeded
 from sklr._training._target import make_silent
 from sklr._validation import ParameterValueError
@@ -23,16 +23,16 @@ from sklr.data import ArrayDataset
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What a net makes of its data.
 
     Attributes
     ----------
     params : dict
-        Parameters of the net with which it is fed whole batches in the dtype of its weights, flat
-        targets as a column where its output is one; empty where the net feeds itself.
+        Parameters with which the net is fed whole batches in the dtype of its weights, and flat
+        targets as a column if its output is one; empty if it has its own way to be fed.
     output : ndarray or None
-        What it predicts for two samples; None where that could not be seen.
+        Its prediction for two samples; None if it could not make one.
     """
 
     params: dict[str, Any]
@@ -43,37 +43,21 @@ class Rehearsal:
         """Shape of the output."""
         return None if self.output is None else self.output.shape
 
-    def check_outputs(self, owner: object, n_classes: int) -> None:
-        """Refuse a net with fewer outputs than classes.
+    def check_outputs(self, owner: object, n_outputs: int) -> None:
+        """Check that there is an output for each class.
 
         Raises
         ------
         ValueError
-            In the name of the owner's `estimator` parameter.
+            If there are fewer, in the name of the owner's `estimator` parameter.
         """
-        if self.output_shape is not None and self.output_shape[-1] < n_classes:
-            requirement = f"have an output for each of the {n_classes} classes"
+        if self.output_shape is not None and self.output_shape[-1] < n_outputs:
+            requirement = f"have an output for each of the {n_outputs} classes"
             raise ParameterValueError(owner, "estimator", requirement, self.output_shape[-1])
 
 
-def begin(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
-    """Give a net as it is when its training begins, with nothing trained.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        A clone, not initialized.
-    X, y : object
-        What it would be trained on.
-    """
-    net.initialize()
-    # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
-    net.notify("on_train_begin", X=X, y=y)
-    return net
-
-
-def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
-    """Let an untrained clone look at the data, and predict two samples of it.
+def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
+    """Begin the training of a clone, and predict two samples with it.
 
     Parameters
     ----------
@@ -84,13 +68,12 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
     """
     untrained = clone(net)
     make_silent(untrained)
-    feeds_itself = not _takes_adapted_data(net)
     with seeded(0):
-        begin(untrained, X, y)
+        begin_training(untrained, X, y)
         if isinstance(X, Dataset):
-            return Rehearsal({}, None)
-        if feeds_itself:
-            return Rehearsal({}, _output(untrained, X))
+            return DryRun({}, None)
+        if not _takes_adapted_data(net):
+            return DryRun({}, _output(untrained, X))
         params: dict[str, Any] = {"dataset": AdaptedDataset}
         dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
         if dtypes and not hasattr(net, "dataset__dtype"):
@@ -98,21 +81,29 @@ def rehearse(net: NeuralNet, X: Any, y: Any) -> Rehearsal:
         # Not by set_params, which makes parts of an initialized net anew.
         vars(untrained).update(params)
         kind = _kind(X)
+        # Integers are inputs of their own kind for an Embedding, and floats for most other nets.
         output = None if kind == "f" else _output(untrained, X)
         if output is None and kind in ("f", "i"):
             untrained.dataset__floats = True
             output = _output(untrained, X)
             if output is not None:
                 params["dataset__floats"] = True
-    rehearsal = Rehearsal(params, output)
-    shape = rehearsal.output_shape or ()
+    shape = () if output is None else output.shape
     if shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
         params["dataset__columns"] = True
-    return rehearsal
+    return DryRun(params, output)
+
+
+def begin_training(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
+    """Bring an uninitialized clone to where its training begins, with nothing trained."""
+    net.initialize()
+    # Callbacks may fit the module to the data there, as skorch's InputShapeSetter does.
+    net.notify("on_train_begin", X=X, y=y)
+    return net
 
 
 def _kind(X: Any) -> str:
-    """Give 'f' for what holds floats, 'i' for integers or bools, '' for what has no such dtype."""
+    """Return 'f' for data of floats, 'i' for integers or bools, '' for what has no such dtype."""
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, torch.dtype):
         return "f" if dtype.is_floating_point else "i"
@@ -121,16 +112,20 @@ def _kind(X: Any) -> str:
 
 
 def _takes_adapted_data(net: NeuralNet) -> bool:
-    """Tell whether a net has neither a data set nor a collate function of its own."""
+    """Return whether a net has neither a data set nor a collate function of its own."""
     parts = ("iterator_train", "iterator_valid")
     collates = any(hasattr(net, f"{part}__collate_fn") for part in parts)
     return net.dataset in (skorch.dataset.Dataset, ArrayDataset) and not collates
 
 
 def _output(net: NeuralNet, X: Any) -> npt.NDArray[Any] | None:
-    """Give what a net predicts for two samples; None where it cannot."""
+    """Return what a net predicts for two samples; None if it cannot."""
     try:
-        rows = multi_indexing(X, slice(0, min(2, get_len(X))))
+        rows = multi_indexing(X, slice(0, min(2, n_samples(X))))
         return np.asarray(net.predict_proba(rows))
-    except Exception:  # whatever is wrong, training will say it in its own words
+    except Exception:  # whatever is wrong, training raises it in its own words
         return None
+
+
+# TEMPORARY, until the callers have the new names.
+Rehearsal, rehearse, begin = DryRun, dry_run, begin_training

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,63 +14,192 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 from skorch import NeuralNet, NeuralNetBinaryClassifier
+from torch import nn
+
+from sklr._validation import Description, ParameterTypeError, ParameterValueError
 
 Array = npt.NDArray[Any]
 
 
-def encode_labels(net: NeuralNet, y: Any) -> tuple[LabelEncoder, Array]:
-    """Encode labels of any kind as 0, 1, ... in the dtype that the net's loss needs.
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels of a classifier, and the outputs of its net that stand for them.
 
-    Parameters
+    Attributes
     ----------
-    net : NeuralNet
-        The classifier.
-    y : array-like of shape (n_samples,)
-        Labels.
-
-    Returns
-    -------
-    encoder : LabelEncoder
-        Knows the labels.
-    encoded : ndarray of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        If y holds no labels, or one label only.
-    NotImplementedError
-        If y is multilabel.
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted, as the user knows them.
+    codes : ndarray of int of shape (n_classes,)
+        For each label, what the net is trained on: the index of its output.
+    dtype : dtype
+        Of encoded labels, as the net's loss needs them.
     """
+
+    classes: Array
+    codes: npt.NDArray[np.int64]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, net: NeuralNet, y: Any) -> Self:
+        """Find the labels in y, and those that the net's `classes` names.
+
+        Labels become 0, 1, ... in sorted order, unless something of the net already stands for
+        them by position: skorch's `classes`, or class weights of the criterion for more labels
+        than y holds (as in a fold that lacks one). Then each label keeps its place.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            The classifier.
+        y : array-like of shape (n_samples,)
+            Labels of any kind.
+
+        Raises
+        ------
+        ValueError
+            If y holds one label only, or one that `classes` lacks, or class weights cannot be
+            matched with labels.
+        NotImplementedError
+            If y is multilabel.
+        """
+        seen = np.unique(_checked_labels(y))
+        binary = isinstance(net, NeuralNetBinaryClassifier)
+        dtype = np.dtype(np.float32 if binary else np.int64)
+        if getattr(net, "classes", None) is not None:
+            return cls(*_of_classes(net, seen), dtype)
+        if len(seen) < 2:
+            raise ValueError(
+                f"Classifier can't train when only one class is present: y holds only {seen[0]!r}."
+            )
+        codes = np.arange(len(seen))
+        n_weights = _n_class_weights(net)
+        if n_weights > len(seen):
+            codes = _own_places(seen, n_weights)
+            if codes is None:
+                requirement = (
+                    f"have one weight for each of the {len(seen)} labels in y; if y lacks a "
+                    "label, as a fold may, name all labels by the net's 'classes' parameter"
+                )
+                raise ParameterValueError(net, "criterion__weight", requirement, n_weights)
+        return cls(seen, codes, dtype)
+
+    @property
+    def encoder(self) -> LabelEncoder:
+        """scikit-learn's encoder of these labels."""
+        return LabelEncoder().fit(self.classes)
+
+    def encode(self, y: Any) -> Array:
+        """Return labels as the net is trained on them, shape (n_samples,)."""
+        return self.codes[np.searchsorted(self.classes, _checked_labels(y))].astype(self.dtype)
+
+    def indices(self, encoded: Any) -> npt.NDArray[np.intp]:
+        """Return the index in `classes` of each encoded label."""
+        order = np.argsort(self.codes)
+        return order[np.searchsorted(self.codes[order], np.asarray(encoded).astype(np.int64))]
+
+    def decode(self, encoded: Any) -> Array:
+        """Return encoded labels as the user knows them."""
+        return np.asarray(self.classes[self.indices(encoded)])
+
+    def select(self, proba: Array) -> Array:
+        """Return the columns of a net's outputs that stand for labels, their rows summing to 1.
+
+        Parameters
+        ----------
+        proba : ndarray of shape (n_samples, n_outputs)
+            What the net's `predict_proba` gives; returned as it is if its columns are the labels.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        if np.array_equal(self.codes, np.arange(proba.shape[1])):
+            return proba
+        chosen = proba[:, self.codes]
+        total = chosen.sum(axis=1, keepdims=True)
+        # NaN stays NaN; a row without any probability for a label says nothing of them.
+        even = np.full((), 1 / len(self.codes), chosen.dtype)
+        return np.where(total == 0, even, chosen / np.where(total == 0, 1, total))
+
+    def choose(self, net: NeuralNet, proba: Array) -> Array:
+        """Return the labels that selected probabilities decide for.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            A NeuralNetBinaryClassifier decides by its threshold, others by the highest.
+        proba : ndarray of shape (n_samples, n_classes)
+            Probabilities, of `select`.
+        """
+        return np.asarray(self.classes[chosen_indices(net, proba)])
+
+
+def chosen_indices(net: NeuralNet, proba: Array) -> npt.NDArray[np.intp]:
+    """Return the index of the class that each row of probabilities decides for."""
+    if isinstance(net, NeuralNetBinaryClassifier):
+        return (proba[:, 1] > net.threshold).astype(np.intp)
+    return np.asarray(proba.argmax(axis=1))
+
+
+def _checked_labels(y: Any) -> Array:
     y = check_array(y, ensure_2d=False, dtype=None, allow_nd=True, input_name="y")
     check_classification_targets(y)
     if type_of_target(y).startswith("multilabel"):
-        raise NotImplementedError("Multilabel and multi-output classification is not supported.")
-    y = column_or_1d(y, warn=True)
-    encoder = LabelEncoder().fit(y)
-    if len(encoder.classes_) < 2:
-        raise ValueError(
-            "Classifier can't train when only one class is present: y holds only "
-            f"{encoder.classes_[0]!r}."
+        raise NotImplementedError(
+            "Multilabel and multi-output classification is not supported. Use a plain "
+            "skorch.NeuralNet with a loss for it, such as torch.nn.BCEWithLogitsLoss."
         )
-    binary = isinstance(net, NeuralNetBinaryClassifier)
-    return encoder, encoder.transform(y).astype(np.float32 if binary else np.int64)
+    return np.asarray(column_or_1d(y, warn=True))
+
+
+def _of_classes(net: NeuralNet, seen: Array) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return the labels that a net names, sorted, and the place of each among its outputs."""
+    named = np.asarray(net.classes)
+    classes = np.unique(named)
+    unknown = np.setdiff1d(seen, classes)
+    if unknown.size or len(classes) < 2 or named.ndim != 1:
+        requirement = f"name each label once, those of y ({seen.tolist()}) among them"
+        raise ParameterValueError(net, "classes", requirement, net.classes)
+    own = _own_places(classes, len(classes))
+    if own is not None:  # skorch itself trains on integers as they are, in whatever order named
+        return classes, own
+    return classes, np.array([int(np.flatnonzero(named == label)[0]) for label in classes])
+
+
+def _own_places(labels: Array, n_outputs: int) -> npt.NDArray[np.int64] | None:
+    """Return labels that are themselves indices of outputs; None if they are not."""
+    if labels.dtype.kind not in "biu" or labels[0] < 0 or labels[-1] >= n_outputs:
+        return None
+    return labels.astype(np.int64)
+
+
+def _n_class_weights(net: NeuralNet) -> int:
+    """Return for how many classes the net's criterion has weights; 0 for none."""
+    own = (
+        net.criterion.weight
+        if isinstance(net.criterion, nn.Module) and hasattr(net.criterion, "weight")
+        else None
+    )
+    weights = getattr(net, "criterion__weight", own)
+    return len(weights) if isinstance(weights, torch.Tensor) and weights.ndim == 1 else 0
 
 
 def flat_targets(y: Any) -> Array:
-    """Give a regression's targets as float32 of shape (n_samples,).
+    """Return a regression's targets as float32 of shape (n_samples,).
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If y is not finite numbers of that shape, or a column.
     """
+    _check_are_numbers(y)
     return np.asarray(
         check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y")
     )
 
 
 def regression_targets(y: Any, *, flatten: bool) -> Any:
-    """Give a regression's targets as floats of the shape they have.
+    """Return a regression's targets as floats of the shape that they have.
 
     Parameters
     ----------
@@ -80,11 +210,12 @@ def regression_targets(y: Any, *, flatten: bool) -> Any:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If y is not finite numbers.
     """
     if isinstance(y, torch.Tensor):
         return y
+    _check_are_numbers(y)
     y = check_array(y, ensure_2d=False, dtype="numeric", input_name="y", allow_nd=True)
     if y.dtype.kind != "f":
         y = y.astype(np.float32)
@@ -93,43 +224,34 @@ def regression_targets(y: Any, *, flatten: bool) -> Any:
     return y
 
 
-def matching_columns(proba: Array, n_classes: int) -> Array:
-    """Drop outputs that no label stands for, and let the rows sum to 1 again."""
-    if proba.shape[1] == n_classes:
-        return proba
-    proba = proba[:, :n_classes]
-    total = proba.sum(axis=1, keepdims=True)
-    return np.where(total > 0, proba / np.where(total > 0, total, 1), 1 / n_classes)
-
-
-def chosen_labels(net: NeuralNet, proba: Array, classes: Array) -> Array:
-    """Give the labels that a net decides for, as the user knows them.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        The classifier; NeuralNetBinaryClassifier has a threshold.
-    proba : ndarray of shape (n_samples, n_classes)
-        Its probabilities; else the highest decides.
-    classes : ndarray of shape (n_classes,)
-        The labels.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-    """
-    if isinstance(net, NeuralNetBinaryClassifier):
-        return np.asarray(classes[(proba[:, 1] > net.threshold).astype(int)])
-    return np.asarray(classes[proba.argmax(axis=1)])
+def _check_are_numbers(y: Any) -> None:
+    """Raise if targets are times, which scikit-learn's checks would take for numbers."""
+    dtype = getattr(y, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "mM":
+        raise ParameterTypeError("fit", "y", "hold numbers", Description(f"dtype {dtype}"))
 
 
 def flat(values: Any) -> Array:
-    """Give predictions of shape (n_samples, 1) as (n_samples,), and any others as they are."""
+    """Return predictions of shape (n_samples, 1) as (n_samples,), and any others as they are."""
     array: Array = np.asarray(values)
     return array[:, 0] if array.shape[1:] == (1,) else array
 
 
 def default_score(estimator: Any, y: Any, predicted: Any, **params: Any) -> float:
-    """Give what scikit-learn's estimators score by themselves: accuracy or R²."""
+    """Return what scikit-learn's estimators score by themselves: accuracy or R²."""
     metric = accuracy_score if is_classifier(estimator) else r2_score
     return float(metric(y, predicted, **params))
+
+
+# TEMPORARY
+def encode_labels(net: NeuralNet, y: Any) -> Any:
+    labels = Labels.of(net, y)
+    return labels.encoder, labels.encode(y)
+
+
+def matching_columns(proba: Array, n_classes: int) -> Array:
+    return Labels(np.arange(n_classes), np.arange(n_classes), np.dtype(np.int64)).select(proba)
+
+
+def chosen_labels(net: NeuralNet, proba: Array, classes: Array) -> Array:
+    return np.asarray(classes[chosen_indices(net, proba)])

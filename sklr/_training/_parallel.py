@@ -1,4 +1,4 @@
-"""Running the parts of a fit in parallel, each a task that scikit-learn's callbacks see."""
+"""Running the trainings of a fit in parallel, each reported to scikit-learn's callbacks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from skorch.callbacks import Callback
 
 
 class Tasks:
-    """Runs functions in parallel, in the name of an estimator.
+    """Run functions in parallel on behalf of an estimator.
 
     Parameters
     ----------
     owner : estimator
-        Whose callbacks are told.
+        The estimator whose callbacks follow the progress.
     context : CallbackContext
         Of the owner's fit; tasks become its subtasks.
     parallel : joblib.Parallel
@@ -38,7 +38,7 @@ class Tasks:
         n_epochs: int | None = None,
         **options: Any,
     ) -> list[Any]:
-        """Call a function with each of several tuples of arguments; give what it gives, in order.
+        """Call a function with each of several tuples of arguments; return the results in order.
 
         Parameters
         ----------
@@ -47,14 +47,15 @@ class Tasks:
         function : callable
             To call.
         arguments : sequence of tuple
-            One a call.
+            One a call. Large data stands in it as such: joblib's dask backend sends each argument
+            once to each worker, and takes an object that holds data for a small one.
         n_epochs : int, default=None
-            Where it is given, each call has so many epochs to tell of, and where there is somebody
-            to be told it gets a skorch callback that does, as `callback`.
+            If given, each call has so many epochs to report, and gets a skorch callback that
+            reports them, as `callback`, if the estimator has callbacks.
         **options
             The same for each call.
         """
-        if not getattr(self.owner, "_skl_callbacks", None):
+        if not self._is_followed():
             return list(self.parallel(delayed(function)(*args, **options) for args in arguments))
         group = self.context.subcontext(
             name, max_subtasks=len(arguments), sequential_subtasks=False
@@ -65,53 +66,60 @@ class Tasks:
             for i in range(len(arguments))
         ]
         results = self.parallel(
-            delayed(_told)(Told(self.owner, context), bool(n_epochs), function, args, options)
+            delayed(_reported)(
+                Progress(self.owner, context), bool(n_epochs), function, options, *args
+            )
             for context, args in zip(contexts, arguments, strict=True)
         )
         group.call_on_fit_task_end(estimator=self.owner)
         return list(results)
 
+    def _is_followed(self) -> bool:
+        # Private, and the only sign of whether `set_callbacks` was called; without callbacks
+        # nothing is reported, so that workers need no copy of the owner.
+        return bool(getattr(self.owner, "_skl_callbacks", None))
+
 
 @dataclass(frozen=True)
-class Told:
-    """Who is told of what: an estimator's callbacks of a task."""
+class Progress:
+    """Reports a task's progress to the estimator's callbacks."""
 
     owner: Any
     context: Any
 
 
-class TellsEpochs(Callback):
-    """Tells scikit-learn's callbacks of each epoch of a training.
+class EpochReporter(Callback):
+    """Reports each epoch of a training to scikit-learn's callbacks.
 
     Parameters
     ----------
-    told : Told
-        Who is told, and of which task epochs are parts.
+    progress : Progress
+        The task of which epochs are parts.
     """
 
-    def __init__(self, told: Told) -> None:
-        self.told = told
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Begin a task."""
-        owner = self.told.owner
-        self.epoch_ = self.told.context.subcontext("epoch").call_on_fit_task_begin(estimator=owner)
+        """Begin a subtask."""
+        owner, context = self.progress.owner, self.progress.context
+        self.epoch_ = context.subcontext("epoch").call_on_fit_task_begin(estimator=owner)
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """End it."""
-        self.epoch_.call_on_fit_task_end(estimator=self.told.owner)
+        self.epoch_.call_on_fit_task_end(estimator=self.progress.owner)
 
 
-def _told(
-    told: Told,
+def _reported(
+    progress: Progress,
     of_epochs: bool,
     function: Callable[..., Any],
-    args: tuple[Any, ...],
     options: dict[str, Any],
+    *args: Any,
 ) -> Any:
     if of_epochs:
-        options = options | {"callback": TellsEpochs(told)}
-    told.context.call_on_fit_task_begin(estimator=told.owner)
+        options = options | {"callback": EpochReporter(progress)}
+    progress.context.call_on_fit_task_begin(estimator=progress.owner)
     result = function(*args, **options)
-    told.context.call_on_fit_task_end(estimator=told.owner)
+    progress.context.call_on_fit_task_end(estimator=progress.owner)
     return result

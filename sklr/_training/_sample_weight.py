@@ -1,4 +1,4 @@
-"""A weighted loss for a net that knows none: the weights come with the batches of inputs."""
+"""Sample weights for any net: they come with the batches of inputs, and weigh the loss."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from sklr._validation import ParameterTypeError
 
 
 def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
-    """Let an uninitialized clone weigh the loss of each sample.
+    """Make an uninitialized clone weigh the loss of each sample.
 
-    The weights are taken relative to their mean, so that a full batch has the weighted mean of its
-    losses for a loss.
+    Relative to their mean, weights leave the loss of a batch the weighted mean of its samples'.
 
     Parameters
     ----------
     net : NeuralNet
         The clone; its class becomes a subclass of its own.
     sample_weight : ndarray of shape (n_samples,)
-        The weights, not all 0.
+        The weights, not all 0. They are divided by their mean, so that equal ones change nothing.
 
     Raises
     ------
@@ -34,8 +33,8 @@ def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
     """
     if net.dataset is not AdaptedDataset:
         requirement = (
-            "be skorch's own, X no torch Dataset and no collate function be given, where samples "
-            "are weighted: the weights come with the batches"
+            "be skorch's own, with X no torch Dataset and torch's own collate function, if "
+            "samples are weighted: the weights come with the batches"
         )
         raise ParameterTypeError(net, "dataset", requirement, net.dataset)
     net.__class__ = _weighted(type(net))
@@ -44,7 +43,7 @@ def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
 
 
 def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
-    """Give a subclass that takes the weights out of its inputs and into its loss."""
+    """Return a subclass that takes the weights out of its inputs and into its loss."""
 
     class Weighted(cls):
         def infer(self, x: Any, **fit_params: Any) -> Any:
@@ -66,10 +65,10 @@ def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
             return losses.mul(weights).sum() * scale
 
         def _losses(self, y_pred: Any, y_true: Any, X: Any, training: bool) -> torch.Tensor:
-            """Give the loss of each sample."""
+            """Return the loss of each sample."""
             criterion = self.criterion_
             if not hasattr(criterion, "reduction"):
-                requirement = "have a 'reduction', as torch's losses do, where samples are weighted"
+                requirement = "have a 'reduction', as torch's losses do, if samples are weighted"
                 raise ParameterTypeError(self, "criterion", requirement, criterion)
             reduction, criterion.reduction = criterion.reduction, "none"
             try:

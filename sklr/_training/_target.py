@@ -1,12 +1,13 @@
-"""The skorch net inside an estimator, the callbacks that it has, and its schedule."""
+"""The skorch net inside an estimator, its callbacks, and its schedule of the learning rate."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-import skorch.callbacks
+from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
@@ -17,9 +18,8 @@ from sklr.callbacks import Schedule, Snapshots
 from sklr.callbacks._base import ScheduleCallback
 from sklr.callbacks._named import NamedSchedule
 
-SIDE_EFFECTS = tuple(
-    getattr(skorch.callbacks, name)
-    for name in (
+SIDE_EFFECTS = frozenset(
+    (
         "BatchScoring",
         "Checkpoint",
         "EarlyStopping",
@@ -37,10 +37,36 @@ SIDE_EFFECTS = tuple(
         "WandbLogger",
     )
 )
-"""Callbacks that stop, save, print or log, and leave the training itself as it is."""
+"""skorch's callbacks that stop, save, print or log, and leave the training itself as it is. They
+are known by name, so that one that a release of skorch lacks is no error."""
+
+SCHEDULES = (ScheduleCallback, LRScheduler, Snapshots)
+"""Callbacks that set the learning rate, or follow its schedule."""
 
 
-def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
+@dataclass(frozen=True)
+class Target:
+    """The net that an estimator trains.
+
+    Attributes
+    ----------
+    net : NeuralNet
+        The net itself, no copy.
+    prefix : str
+        What the names of its parameters in the estimator begin with: '' or such as 'net__'.
+    schedule_name : str or None
+        Name among the net's callbacks of its schedule of this package; None if it has none.
+    schedule : schedule callback or None
+        A copy of it, with the parameters that the net sets for it.
+    """
+
+    net: NeuralNet
+    prefix: str
+    schedule_name: str | None
+    schedule: ScheduleCallback | None
+
+
+def find_target(owner: object, estimator: Any) -> Target:
     """Find the one net in an estimator: itself, or in (nested) Pipelines or regressors of targets.
 
     Parameters
@@ -48,21 +74,14 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
     owner : object
         Whose `estimator` parameter it is, for messages.
     estimator : NeuralNet, Pipeline or TransformedTargetRegressor
-        What to look through.
-
-    Returns
-    -------
-    prefix : str
-        What the names of the net's parameters begin with: '' or such as 'net__'.
-    net : NeuralNet
-        The net itself, no copy.
+        The estimator.
 
     Raises
     ------
     TypeError
         If it is another kind of estimator.
     ValueError
-        If it holds no net, or several.
+        If it holds no net, or several, or the net has several schedules.
     """
     if not isinstance(estimator, NeuralNet | Pipeline | TransformedTargetRegressor):
         requirement = (
@@ -71,15 +90,32 @@ def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
         raise ParameterTypeError(owner, "estimator", requirement, estimator)
     nets = list(_parts_in(estimator, NeuralNet, fitted=False))
     if len(nets) != 1:
-        requirement = f"hold exactly one skorch net, where there are {len(nets)}"
+        requirement = f"hold exactly one skorch net, and it holds {len(nets)}"
         raise ParameterValueError(owner, "estimator", requirement, estimator)
-    return nets[0]
+    prefix, net = nets[0]
+    name, schedule = find_schedule(net)
+    return Target(net, prefix, name, schedule)
 
 
 def fitted_part(estimator: Any, kind: type) -> Any:
-    """Give the one part of a class in a fitted estimator."""
+    """Return the one part of a class in a fitted estimator."""
     ((_, part),) = _parts_in(estimator, kind, fitted=True)
     return part
+
+
+def replace_fitted(estimator: Any, old: object, new: NeuralNet) -> None:
+    """Put a fitted net in the place of another fitted part of a fitted estimator."""
+    if isinstance(estimator, Pipeline):
+        steps = [(name, new if step is old else step) for name, step in estimator.steps]
+        estimator.steps = steps
+        for _, step in steps:
+            replace_fitted(step, old, new)
+    elif isinstance(estimator, TransformedTargetRegressor):
+        if estimator.regressor_ is old:
+            # Its parameter is cloned in each fit, and stays unfitted.
+            estimator.regressor, estimator.regressor_ = clone(new), new
+        else:
+            replace_fitted(estimator.regressor_, old, new)
 
 
 def _parts_in(
@@ -97,7 +133,7 @@ def _parts_in(
 
 
 def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
-    """Give the user's callbacks with the names that parameters reach them by, before any fit."""
+    """Return the user's callbacks with the names that parameters reach them by, before any fit."""
     if net.callbacks is None or isinstance(net.callbacks, str):
         return []
     given = [item if isinstance(item, tuple | list) else (None, item) for item in net.callbacks]
@@ -107,7 +143,7 @@ def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
     for given_name, callback in given:
         name = given_name
         if name is None:
-            # skorch's own rule: the class's name, with a number where several share it.
+            # skorch's own rule: the class's name, with a number if several share it.
             name = _class_of(callback).__name__
             seen[name] += 1
             if classes[name] > 1:
@@ -117,8 +153,14 @@ def named_callbacks(net: NeuralNet) -> list[tuple[str, Callback]]:
     return [(name, callback) for name, callback in named if callback is not None]
 
 
-def find_schedule(net: NeuralNet) -> tuple[str, ScheduleCallback] | None:
-    """Give the net's schedule of this package with its name, or None."""
+def find_schedule(net: NeuralNet) -> tuple[str | None, ScheduleCallback | None]:
+    """Return the name and a copy of the net's schedule of this package, or (None, None).
+
+    Raises
+    ------
+    ValueError
+        If there are several.
+    """
     found = [
         (name, callback)
         for name, callback in named_callbacks(net)
@@ -127,29 +169,36 @@ def find_schedule(net: NeuralNet) -> tuple[str, ScheduleCallback] | None:
     if len(found) > 1:
         requirement = "hold at most one schedule, since the last to write the rate wins"
         raise ParameterValueError(net, "callbacks", requirement, [name for name, _ in found])
-    for name, callback in found:
-        return name, callback() if isinstance(callback, type) else callback
-    return None
+    if not found:
+        return None, None
+    name, callback = found[0]
+    schedule = callback() if isinstance(callback, type) else clone(callback, safe=False)
+    schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
+    return name, schedule
 
 
 def replace_schedule(net: NeuralNet, new: list[tuple[str, Callback]]) -> None:
-    """Take schedules and snapshots out of a clone's callbacks, in favour of others."""
-    _replace(net, (ScheduleCallback, LRScheduler, Snapshots), new)
+    """Put callbacks in place of the schedules and snapshots of an uninitialized clone."""
+    _replace(net, new, silent=False)
 
 
 def make_silent(net: NeuralNet) -> None:
-    """Take everything but what changes training out of a clone's callbacks."""
-    _replace(net, (ScheduleCallback, LRScheduler, Snapshots, *SIDE_EFFECTS), [])
+    """Leave an uninitialized clone only the callbacks that change its training."""
+    _replace(net, [], silent=True)
     _drop_defaults(net)
     net.set_params(verbose=0, warm_start=False)
 
 
-def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Callback]]) -> None:
-    """Put callbacks in place of those of some classes, in an uninitialized clone."""
+def _replace(net: NeuralNet, new: list[tuple[str, Callback]], *, silent: bool) -> None:
+    """Put callbacks in place of schedules and, if silent, of those with side effects."""
     if net.callbacks == "disable":
         _drop_defaults(net)
     kept = named_callbacks(net)
-    dropped = [name for name, callback in kept if issubclass(_class_of(callback), classes)]
+    dropped = {
+        name
+        for name, callback in kept
+        if issubclass(_class_of(callback), SCHEDULES) or (silent and _is_side_effect(callback))
+    }
     for key in [key for key in vars(net) if key.startswith("callbacks__")]:
         # Parameters of what is no longer there would be an error when the net is initialized.
         if key.split("__")[1] in dropped:
@@ -158,16 +207,39 @@ def _replace(net: NeuralNet, classes: tuple[type, ...], new: list[tuple[str, Cal
 
 
 def _drop_defaults(net: NeuralNet) -> None:
-    """Take skorch's own callbacks, which score, time and print, out of an uninitialized clone."""
+    """Take skorch's own callbacks, which score, time and print, out of an uninitialized clone.
+
+    One that has parameters stays: a net's class may read them, as AccelerateMixin reads those of
+    print_log, and without verbosity it prints nothing.
+    """
     own = {name for name, _ in named_callbacks(net)}
     for name, _ in net.get_default_callbacks():
         key = f"callbacks__{name}"
-        if name in own or getattr(net, key, None) is not None:
-            continue
-        for parameter in [other for other in vars(net) if other.startswith(f"{key}__")]:
-            delattr(net, parameter)
-        setattr(net, key, None)
+        has_params = any(other.startswith(f"{key}__") for other in vars(net))
+        if name not in own and not has_params and getattr(net, key, None) is None:
+            setattr(net, key, None)
+
+
+def _is_side_effect(callback: Any) -> bool:
+    return any(
+        cls.__name__ in SIDE_EFFECTS and cls.__module__.startswith("skorch.")
+        for cls in _class_of(callback).__mro__
+    )
 
 
 def _class_of(callback: Any) -> type:
     return callback if isinstance(callback, type) else type(callback)
+
+
+def group_params(net: NeuralNet) -> list[Any] | None:
+    """Return the net's `optimizer__param_groups` if any group has a rate of its own."""
+    groups = getattr(net, "optimizer__param_groups", None)
+    if groups and any("lr" in options for _, options in groups):
+        return list(groups)
+    return None
+
+
+# TEMPORARY
+def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
+    target = find_target(owner, estimator)
+    return target.prefix, target.net

@@ -8,6 +8,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
+from sklr._module_state import ModuleState, module_state, state_dict_of
 from sklr._validation import ParameterTypeError
 from sklr.callbacks._base import ScheduleCallback, runs
 
@@ -29,6 +30,9 @@ class Snapshots(Callback):
     ----------
     snapshots_ : list of dict
         The module's `state_dict` at each snapshot, oldest first.
+    states_ : list of dict
+        The same with what a `state_dict` leaves out: buffers that are not persistent, and tensors
+        and numbers that are plain attributes of modules.
     steps_ : list of int
         The counts of completed steps after which they were taken.
 
@@ -54,9 +58,14 @@ class Snapshots(Callback):
 
     def initialize(self) -> Snapshots:
         """Forget earlier snapshots."""
-        self.snapshots_: list[StateDict] = []
+        self.states_: list[ModuleState] = []
         self.steps_: list[int] = []
         return self
+
+    @property
+    def snapshots_(self) -> list[StateDict]:
+        """The module's `state_dict` at each snapshot."""
+        return [state_dict_of(state) for state in self.states_]
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Refuse a net without a schedule."""
@@ -86,13 +95,8 @@ class Snapshots(Callback):
         """Copy the weights where a cycle has ended with this step."""
         due = runs[net].due_snapshot() if training else None
         if due is not None:
-            state = net.module_.state_dict()
-            self.snapshots_.append({key: _copy(value) for key, value in state.items()})
+            self.states_.append(module_state(net.module_))
             self.steps_.append(due)
             if self.verbose:
-                epoch, count = len(net.history), len(self.snapshots_)
+                epoch, count = len(net.history), len(self.states_)
                 print(f"Snapshot {count} taken after step {due} (epoch {epoch}).")
-
-
-def _copy(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value

@@ -267,7 +267,7 @@ class BaseSnapshotEnsemble(
         try:
             yield
         except ParameterError as error:
-            given = self.schedule is not None or find_schedule(self.estimator) is not None
+            given = self.schedule is not None or find_schedule(self.estimator)[1] is not None
             if error.name != "n_cycles" or given:
                 raise
             requirement = f"{error.requirement} (training batches)"
@@ -323,7 +323,7 @@ class BaseSnapshotEnsemble(
         """Give the schedule: the ensemble's, else the net's own, else the best measured."""
         if self.schedule is not None:
             return clone(self.schedule, safe=False)
-        own = find_schedule(net)
+        _, own = find_schedule(net)
         named = named_callbacks(net)
         if own is None and any(isinstance(callback, LRScheduler) for _, callback in named):
             requirement = (
@@ -334,10 +334,7 @@ class BaseSnapshotEnsemble(
         if own is None:
             n_cycles = self.n_snapshots or DEFAULT_SNAPSHOTS
             return FastGeometric(pretrain_fraction=DEFAULT_PRETRAINING, n_cycles=n_cycles)
-        name, schedule = own
-        schedule = clone(schedule, safe=False)
-        schedule.set_params(**net.get_params_for(f"callbacks__{name}"))
-        return schedule
+        return own
 
     def _check_count(self, count: int) -> None:
         """Check what depends on the number of snapshots of the whole training, before it begins."""
@@ -345,7 +342,7 @@ class BaseSnapshotEnsemble(
             requirement = "have a cycle that ends within the training"
             if self.schedule is not None:
                 raise ParameterValueError(self, "schedule", requirement, self.schedule)
-            name, own = find_schedule(self.estimator) or ("", None)
+            name, own = find_schedule(self.estimator)
             raise ParameterValueError(self.estimator, f"callbacks__{name}", requirement, own)
         if self.n_snapshots not in (None, count):
             requirement = f"be None or the {count} cycles that the schedule ends"
