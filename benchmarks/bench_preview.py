@@ -45,7 +45,7 @@ SCHEDULES: dict[str, BaseSchedule] = {
     "StepDecay, every": StepDecay(lr=0.1, every=1_000),
     "StepDecay, 99 milestones": StepDecay(lr=0.1, milestones=range(10_000, N, 10_000)),
     "ExponentialDecay": ExponentialDecay(lr=0.1, gamma=0.99999),
-    "InverseTimeDecay": InverseTimeDecay(lr=0.1, rate=1e-3),
+    "InverseTimeDecay": InverseTimeDecay(lr=0.1, decay_rate=1e-3),
     "CosineDecay": COSINE,
     "CyclicalLR": TRIANGULAR,
     "CyclicalLR, triangular2": CyclicalLR(

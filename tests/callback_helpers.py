@@ -42,7 +42,7 @@ LENGTHS = {
 OTHERS = {
     "StepDecay": {"factor": 0.5},
     "ExponentialDecay": {"gamma": 0.7},
-    "InverseTimeDecay": {"rate": 0.3},
+    "InverseTimeDecay": {"decay_rate": 0.3},
     "CyclicalLR": {"mode": "triangular2"},
     "SGDR": {"cycle_mult": 1.5, "max_decay": 0.8},
     "SnapshotCosine": {"n_cycles": 3},

@@ -92,7 +92,7 @@ PAIRS = {
         lambda opt: oracle.ExponentialLR(opt, gamma=0.9),
     ),
     "LambdaLR": (
-        callbacks.InverseTimeDecay(rate=0.2, unit="batch"),
+        callbacks.InverseTimeDecay(decay_rate=0.2, unit="batch"),
         lambda opt: oracle.LambdaLR(opt, lambda step: 1 / (1 + 0.2 * step)),
     ),
     "CosineAnnealingLR": (

@@ -690,7 +690,7 @@ def test_exponential_decay_equals_torch(peak, gamma):
 @drawn
 @given(peak=peaks, rate=st.floats(0.0, 10.0))
 def test_inverse_time_decay_equals_its_formula(peak, rate):
-    schedule = InverseTimeDecay(lr=peak, rate=rate)
+    schedule = InverseTimeDecay(lr=peak, decay_rate=rate)
     assert rates_of(schedule, N_STEPS) == [peak / (1 + rate * t) for t in range(N_STEPS)]
     assert schedule(0) == peak
 

@@ -79,7 +79,7 @@ EXAMPLES = {
             end=16,
         ),
     ],
-    "InverseTimeDecay": [Example(InverseTimeDecay(lr=0.1, rate=0.3), 0, 0.1)],
+    "InverseTimeDecay": [Example(InverseTimeDecay(lr=0.1, decay_rate=0.3), 0, 0.1)],
     "OneCycle": [
         Example(OneCycle(max_lr=0.3, n_steps=30), 0.3 / 25e4, 0.3, end=29),
         Example(OneCycle(max_lr=0.3, n_steps=30, anneal="linear"), 0.3 / 25e4, 0.3, end=29),

@@ -130,8 +130,9 @@ class InverseTimeDecay(NamedSchedule):
     ----------
     lr : float, default=None
         The first rate; None is the optimizer's own.
-    rate : float, default=0.1
-        Speed of the decay per `unit`, at least 0: after ``1 / rate`` units half of `lr` is left.
+    decay_rate : float, default=0.1
+        Speed of the decay per `unit`, at least 0: after ``1 / decay_rate`` units half of `lr` is
+        left.
     unit : {'epoch', 'batch', 'fraction'}, default='epoch'
         What lengths count: epochs, training batches, or fractions of the whole training.
     warmup : float, default=0
@@ -152,16 +153,16 @@ class InverseTimeDecay(NamedSchedule):
     Examples
     --------
     >>> from sklr.callbacks import InverseTimeDecay
-    >>> InverseTimeDecay(rate=1.0).schedule(steps_per_epoch=2, lr=1.0)([0, 2, 6])
+    >>> InverseTimeDecay(decay_rate=1.0).schedule(steps_per_epoch=2, lr=1.0)([0, 2, 6])
     array([1.  , 0.5 , 0.25])
     """
 
     lr: float | None = None
-    rate: float = 0.1
+    decay_rate: float = 0.1
 
     def _value(self, plan: Plan, n_steps: int) -> schedules.InverseTimeDecay:
-        rate = check_number(self, "rate", self.rate, at_least=0) / self._unit_steps(plan)
-        return schedules.InverseTimeDecay(lr=self._peak("lr", plan), rate=rate)
+        decay_rate = check_number(self, "decay_rate", self.decay_rate, at_least=0) / self._unit_steps(plan)
+        return schedules.InverseTimeDecay(lr=self._peak("lr", plan), decay_rate=decay_rate)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sklr._validation import ParameterValueError, check_increasing
 from sklr.schedules._base import BaseSchedule, between, half_cosine
@@ -72,6 +72,8 @@ class StepDecay(BaseSchedule):
     every: float | None = None
     milestones: tuple[float, ...] | None = None
 
+    _lengths: ClassVar[tuple[str, ...]] = ("every", "milestones")
+
     def __post_init__(self) -> None:
         self._number("lr", above=0)
         self._number("factor", above=0, at_most=1)
@@ -117,6 +119,8 @@ class ExponentialDecay(BaseSchedule):
     lr: float
     gamma: float
 
+    _step_factors: ClassVar[tuple[str, ...]] = ("gamma",)
+
     def __post_init__(self) -> None:
         self._number("lr", above=0)
         self._number("gamma", above=0, at_most=1)
@@ -127,14 +131,15 @@ class ExponentialDecay(BaseSchedule):
 
 @dataclass(frozen=True, kw_only=True)
 class InverseTimeDecay(BaseSchedule):
-    """The rate divided by a line in time, "1/t decay": ``lr / (1 + rate * t)``.
+    """The rate divided by a line in time, "1/t decay": ``lr / (1 + decay_rate * t)``.
 
     Parameters
     ----------
     lr : float
         The first rate, above 0.
-    rate : float
-        Speed of the decay per step, at least 0: after ``1 / rate`` steps half of `lr` is left.
+    decay_rate : float
+        Speed of the decay per step, at least 0: after ``1 / decay_rate`` steps half of `lr` is
+        left.
 
     Raises
     ------
@@ -144,19 +149,21 @@ class InverseTimeDecay(BaseSchedule):
     Examples
     --------
     >>> from sklr.schedules import InverseTimeDecay
-    >>> InverseTimeDecay(lr=1.0, rate=1.0)([0, 1, 3])
+    >>> InverseTimeDecay(lr=1.0, decay_rate=1.0)([0, 1, 3])
     array([1.  , 0.5 , 0.25])
     """
 
     lr: float
-    rate: float
+    decay_rate: float
+
+    _speeds: ClassVar[tuple[str, ...]] = ("decay_rate",)
 
     def __post_init__(self) -> None:
         self._number("lr", above=0)
-        self._number("rate", at_least=0)
+        self._number("decay_rate", at_least=0)
 
     def _rate(self, t: Any, xp: Any) -> Any:
-        return self.lr / (1.0 + self.rate * t)
+        return self.lr / (1.0 + self.decay_rate * t)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +200,8 @@ class CosineDecay(BaseSchedule):
     min_lr: float = 0.0
     max_lr: float
     n_steps: int
+
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")

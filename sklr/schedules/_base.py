@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, overload
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from sklr._validation import (
     check_number,
     check_option,
 )
+
+LAST_STEP = 1e300
+"""Steps beyond are taken for this one, so that no product of a step overflows."""
 
 
 class Scalar:
@@ -51,9 +55,16 @@ class Scalar:
 class BaseSchedule(ABC):
     """Base of the schedules: validated when made, comparable, hashable, picklable, callable.
 
-    A subclass is a frozen dataclass that checks its fields in `__post_init__` and writes its
-    formula in `_rate`.
+    A subclass is a frozen dataclass that checks its fields in `__post_init__`, writes its formula
+    in `_rate` and names the fields that depend on the length of a step.
     """
+
+    _lengths: ClassVar[tuple[str, ...]] = ()
+    """Fields that count steps; those stored as an int stay whole."""
+    _step_factors: ClassVar[tuple[str, ...]] = ()
+    """Fields that multiply something once a step."""
+    _speeds: ClassVar[tuple[str, ...]] = ()
+    """Fields that are a change per step."""
 
     @overload
     def __call__(self, step: float) -> float: ...
@@ -62,7 +73,7 @@ class BaseSchedule(ABC):
     def __call__(self, step: npt.ArrayLike) -> npt.NDArray[np.float64]: ...
 
     def __call__(self, step: Any) -> Any:
-        """Give the rate that is used in a step.
+        """Return the rate that is used in a step.
 
         Parameters
         ----------
@@ -81,24 +92,24 @@ class BaseSchedule(ABC):
         ValueError
             If a step is negative, NaN or infinite.
         """
-        # Only the plain types: a bool is no step, and a numpy scalar would make the rate one.
-        if type(step) is int or type(step) is float:
-            if 0 <= step < math.inf:
-                return self._rate(step, Scalar)
-            raise self._step_error(step)
+        # Plain types first, for training loops. A bool is no step, and numpy's scalars overflow
+        # (int8), or make the rate one of their own type.
+        if (type(step) is int or type(step) is float) and 0 <= step <= LAST_STEP:
+            return self._rate(step, Scalar)
+        if isinstance(step, numbers.Real) and not isinstance(step, bool):
+            number = check_number(self, "step", step, at_least=0)
+            return self._rate(min(number, LAST_STEP), Scalar)
         steps = np.asarray(step)
         if steps.dtype.kind not in "iuf":
             raise ParameterTypeError(self, "step", "be a real number or an array of them", step)
-        if steps.ndim == 0:
-            return self(steps.item())
         steps = steps.astype(np.float64)
         valid = (steps >= 0) & (steps < math.inf)
         if not valid.all():
-            raise self._step_error(float(steps[~valid][0]))
-        return self._rate(steps, np)
-
-    def _step_error(self, step: float) -> ValueError:
-        return ParameterValueError(self, "step", "be a finite number at least 0", step)
+            invalid = float(steps[~valid][0])
+            raise ParameterValueError(self, "step", "be a finite number at least 0", invalid)
+        if steps.ndim == 0:
+            return self(float(steps))
+        return self._rate(np.minimum(steps, LAST_STEP), np)
 
     @abstractmethod
     def _rate(self, t: Any, xp: Any) -> Any:
@@ -128,6 +139,61 @@ class BaseSchedule(ABC):
 
     def _snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
         return (n_steps,)
+
+    def rescale(self, k: float) -> Self:
+        """Return the same schedule with k steps for each of its own.
+
+        Lengths are multiplied by k, and what happens at each step is spread over k of them, so that
+        ``schedule.rescale(k)(k * t)`` is ``schedule(t)``. Schedules whose last rate belongs to
+        their last step (OneCycle, RangeTest, SnapshotCosine, and a warm-up from 0) reach it at
+        their new last step.
+
+        Parameters
+        ----------
+        k : float
+            New steps per old step, above 0: the steps of an epoch turn a schedule in epochs into
+            one in steps. It must leave every whole number of steps whole.
+
+        Returns
+        -------
+        schedule
+            A schedule of the same class.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `k` is no number above 0, or leaves a number of steps that is not whole or too small.
+
+        Examples
+        --------
+        >>> from sklr.schedules import CosineDecay
+        >>> CosineDecay(max_lr=1.0, n_steps=3).rescale(100)
+        CosineDecay(min_lr=0.0, max_lr=1.0, n_steps=300)
+        """
+        k = check_number(self, "k", k, above=0)
+        changes: dict[str, Any] = {}
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if name in self._lengths and value is not None:
+                changes[name] = self._rescaled_length(name, value, k)
+            elif name in self._step_factors:
+                changes[name] = value ** (1 / k)
+            elif name in self._speeds:
+                changes[name] = value / k
+            elif isinstance(value, BaseSchedule):
+                changes[name] = value.rescale(k)
+            elif isinstance(value, tuple) and value and isinstance(value[0], BaseSchedule):
+                changes[name] = tuple(part.rescale(k) for part in value)
+        return replace(self, **changes)
+
+    def _rescaled_length(self, name: str, value: Any, k: float) -> Any:
+        if isinstance(value, tuple):
+            return tuple(self._rescaled_length(name, item, k) for item in value)
+        steps = whole(value * k)
+        if isinstance(value, int) and not isinstance(steps, int):
+            requirement = f"leave a whole number of steps of {name}={value}"
+            raise ParameterValueError(self, "k", requirement, k)
+        return steps
 
     def _number(
         self,
@@ -176,6 +242,12 @@ def between(low: Any, high: Any, weight: Any) -> Any:
 def half_cosine(x: Any, xp: Any) -> Any:
     """Give the cosine's fall from 1 at x=0 to 0 at x=1, exact at both ends."""
     return (1.0 + xp.cos(math.pi * x)) / 2.0
+
+
+def whole(steps: float) -> float:
+    """Return an int for a whole number of steps that a rounding error may have missed."""
+    nearest = round(steps)
+    return nearest if math.isclose(steps, nearest, rel_tol=1e-9) else steps
 
 
 def even_end(cycle: Any, n_steps: int, n_cycles: int, xp: Any) -> Any:

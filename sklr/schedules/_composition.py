@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from sklr._validation import (
     ParameterTypeError,
@@ -130,6 +130,8 @@ class Warmup(_Composition):
     n_steps: int
     start_factor: float = 0.0
 
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+
     def __post_init__(self) -> None:
         _check_schedule(self, "schedule", self.schedule)
         self._integer("n_steps", at_least=0)
@@ -156,6 +158,8 @@ class Join(_Composition):
 
     schedules: Sequence[BaseSchedule]
     boundaries: Sequence[int]
+
+    _lengths: ClassVar[tuple[str, ...]] = ("boundaries",)
 
     def __post_init__(self) -> None:
         requirement = "be a sequence of at least one schedule"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count, pairwise, takewhile
-from typing import Any
+from typing import Any, ClassVar
 
 from sklr._validation import ParameterValueError
 from sklr.schedules._base import (
@@ -66,6 +66,9 @@ class CyclicalLR(BaseSchedule):
     step_size: float
     mode: str = "triangular"
     gamma: float = 1.0
+
+    _lengths: ClassVar[tuple[str, ...]] = ("step_size",)
+    _step_factors: ClassVar[tuple[str, ...]] = ("gamma",)
 
     def __post_init__(self) -> None:
         self._bounds("base_lr", "max_lr")
@@ -140,6 +143,8 @@ class SGDR(BaseSchedule):
     max_decay: float = 1.0
     min_decay: float = 1.0
 
+    _lengths: ClassVar[tuple[str, ...]] = ("cycle_length",)
+
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")
         self._number("cycle_length", at_least=1)
@@ -193,7 +198,8 @@ class SGDR(BaseSchedule):
             within = xp.minimum(t, self._end(self._n_cycles, Scalar) - 1)
         cycle = self._cycle(within, xp)
         start, end = self._end(cycle, xp), self._end(cycle + 1, xp)
-        x = xp.minimum((t - start) / (end - start), 1.0)
+        # Beyond 2**53 steps floats hold no single step, and a cycle may seem to have no length.
+        x = xp.minimum(xp.maximum(t - start, 0.0) / xp.maximum(end - start, 1.0), 1.0)
         low = _decayed(self.min_lr, self.min_decay, cycle)
         high = _decayed(self.max_lr, self.max_decay, cycle)
         return between(low, high, half_cosine(x, xp))
@@ -243,6 +249,8 @@ class SnapshotCosine(BaseSchedule):
     max_lr: float
     n_steps: int
     n_cycles: int
+
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._number("max_lr", above=0)
@@ -308,6 +316,8 @@ class OneCycle(BaseSchedule):
     div_factor: float = 25.0
     final_div_factor: float = 1e4
     anneal: str = "cos"
+
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._number("max_lr", above=0)
@@ -390,6 +400,8 @@ class FastGeometric(BaseSchedule):
     n_steps: int
     pretrain_fraction: float = 0.8
     n_cycles: int
+
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")

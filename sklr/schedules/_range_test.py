@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from sklr.schedules._base import BaseSchedule, between
 
@@ -45,6 +45,8 @@ class RangeTest(BaseSchedule):
     max_lr: float
     n_steps: int
     scale: str = "log"
+
+    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._option("scale", SCALES)
