@@ -1,20 +1,24 @@
-"""A dataset that fetches whole batches, which makes a skorch net train faster.
+"""Provide a dataset that fetches whole batches, which makes a skorch net train faster.
 
 skorch's own Dataset hands the DataLoader one row after the other, and torch stacks the rows
 into a batch; on small models that costs more than the training itself. Data that lies in memory
 (or in a memory map) can be indexed once per batch instead. `ArrayDataset` does so, and yields the
 same batches.
+
+What X and y hold is kept as a tree: a single leaf, or a dict or list of leaves, where each leaf is
+a numpy array, a CSR array or a tensor with samples as its first axis. A batch is the same tree of
+tensors.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from numbers import Integral, Number
 from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 import torch
@@ -23,9 +27,18 @@ from scipy import sparse
 from skorch.dataset import Dataset
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from sklr._validation import Description, ParameterTypeError, ParameterValueError
+from sklr._validation import (
+    Description,
+    ParameterTypeError,
+    ParameterValueError,
+    check_integer,
+)
 
 __all__ = ["ArrayDataset"]
+
+Index: TypeAlias = NDArray[np.intp]
+Leaf: TypeAlias = NDArray[Any] | sparse.csr_array | torch.Tensor
+Tree: TypeAlias = "Leaf | dict[Hashable, Tree] | list[Tree]"
 
 _CONTAINERS = (
     "be a numpy array, a torch tensor, a DataFrame, a Series, a scipy sparse matrix or a list of "
@@ -38,25 +51,26 @@ class _Batch:
 
     __slots__ = ("values",)
 
-    def __init__(self, values: list[Any]) -> None:
+    def __init__(self, values: list[Tree]) -> None:
         self.values = values
 
-    def _refuse(self, *args: object) -> None:
+    def _refuse(self, *args: object) -> NoReturn:
         raise TypeError(
             "The 'collate_fn' parameter of the DataLoader must be torch's default: ArrayDataset "
             "yields whole batches, not samples. Use skorch.dataset.Dataset instead."
         )
 
-    # A user's own collate_fn would loop over its samples: say what is wrong.
+    # A user's own collate_fn would loop over the samples, and fail in words of its own.
     __iter__ = __getitem__ = _refuse
 
 
-def _unwrap(batch: list[_Batch], *, collate_fn_map: object = None) -> list[Any]:
+def _unwrap(batch: list[_Batch], *, collate_fn_map: object = None) -> list[Tree]:
     return batch[0].values
 
 
-# torch's documented way to teach its default collate function a type. It holds for every
-# DataLoader of the process, and touches none that does not yield a _Batch.
+# torch documents this dict as the way to teach its default collate function a type, though the
+# module that holds it is private. It applies to every DataLoader of the process, and changes
+# nothing for those that yield no _Batch.
 default_collate_fn_map[_Batch] = _unwrap
 
 
@@ -69,7 +83,7 @@ def _wrong_value(parameter: str, requirement: str, got: str) -> ParameterValueEr
 
 
 def _is_frame(data: object) -> bool:
-    # The type is asked: a pandas Series has a `columns` attribute if its index has such a label.
+    # A pandas Series itself has an attribute `columns` if its index has such a label.
     return hasattr(type(data), "columns") and hasattr(type(data), "to_numpy")
 
 
@@ -79,14 +93,14 @@ def _is_numbers(data: object) -> bool:
 
 def _torch_has(dtype: np.dtype[Any]) -> bool:
     try:
-        torch.from_numpy(np.empty(0, dtype))
-    except (TypeError, ValueError):  # unknown to torch; not in native byte order
+        torch.from_numpy(np.empty(0, dtype.newbyteorder("=")))
+    except TypeError:
         return False
     return True
 
 
-def _leaf(data: Any, parameter: str, place: str) -> Any:
-    """Return `data` as a numpy array, CSR array or tensor; memory is shared where it can be."""
+def _leaf(data: Any, parameter: str, place: str) -> Leaf:
+    """Return `data` as a leaf, which shares its memory if possible."""
     leaf: Any = data
     if isinstance(data, torch.Tensor):
         if data.is_nested or data.layout is not torch.strided:
@@ -104,24 +118,25 @@ def _leaf(data: Any, parameter: str, place: str) -> Any:
         raise _wrong_type(parameter, _CONTAINERS, f"{type(data).__name__} in {place}")
 
     if not isinstance(leaf, torch.Tensor) and not _torch_has(leaf.dtype):
-        requirement = "hold numbers of a dtype (and byte order) that torch has"
+        requirement = "hold numbers of a dtype that torch has"
         raise _wrong_type(parameter, requirement, f"{leaf.dtype} in {place}")
     if leaf.ndim < (2 if sparse.issparse(leaf) else 1):
         raise _wrong_value(parameter, _CONTAINERS, f"{leaf.ndim} dimensions in {place}")
-    return leaf
+    checked: Leaf = leaf
+    return checked
 
 
-def _columns(frame: Any, parameter: str, place: str) -> dict[Any, Any]:
+def _columns(frame: Any, parameter: str, place: str) -> Tree:
     """Return one (n, 1) array per column, as skorch does with a pandas DataFrame."""
     names = list(frame.columns)
     if len(set(names)) < len(names):
         raise _wrong_value(parameter, "have unique column names", reprlib.repr(names))
-    leaves = {name: _leaf(frame[name], parameter, f"{place}[{name!r}]") for name in names}
-    return {name: leaf.reshape(-1, 1) if leaf.ndim == 1 else leaf for name, leaf in leaves.items()}
+    # Vector columns, as polars has them, keep their width.
+    return {name: as_column(_leaf(frame[name], parameter, f"{place}[{name!r}]")) for name in names}
 
 
-def _parse(data: Any, parameter: str, place: str) -> Any:
-    """Return `data` as one leaf, or as the dict or list of leaves that its batches will be."""
+def _parse(data: Any, parameter: str, place: str) -> Tree:
+    """Return `data` as a tree of leaves."""
     if _is_frame(data):
         return _columns(data, parameter, place)
     if isinstance(data, Mapping):
@@ -131,40 +146,71 @@ def _parse(data: Any, parameter: str, place: str) -> Any:
     return _leaf(data, parameter, place)
 
 
-def _map(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Return the dict or list of leaves with `function` applied to each leaf."""
+def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
+    """Return a tree with `function` applied to each leaf."""
     if isinstance(tree, dict):
-        return {key: _map(function, part) for key, part in tree.items()}
+        return {key: map_leaves(function, part) for key, part in tree.items()}
     if isinstance(tree, list):
-        return [_map(function, part) for part in tree]
-    return function(tree)
+        return [map_leaves(function, part) for part in tree]
+    mapped: Tree = function(tree)
+    return mapped
 
 
-def _n_samples(tree: Any, parameter: str) -> int:
-    leaves: list[Any] = []
-    _map(leaves.append, tree)
-    lengths = {int(leaf.shape[0]) for leaf in leaves}
+def as_column(leaf: Leaf) -> Leaf:
+    """Return a leaf of shape (n_samples,) with shape (n_samples, 1), and any other as it is."""
+    # A CSR array always has two dimensions.
+    if isinstance(leaf, sparse.csr_array) or leaf.ndim > 1:
+        return leaf
+    return leaf.reshape(-1, 1)
+
+
+def _length(leaf: Leaf) -> int:
+    return int(leaf.shape[0])
+
+
+def _n_samples(tree: Tree, parameter: str) -> int:
+    lengths: set[int] = set()
+    map_leaves(lambda leaf: lengths.add(_length(leaf)), tree)
     if len(lengths) > 1:
-        got = reprlib.repr(_map(lambda leaf: int(leaf.shape[0]), tree))
+        got = reprlib.repr(map_leaves(_length, tree))
         raise _wrong_value(parameter, "have one number of samples in all its parts", got)
     if not any(lengths):
         raise _wrong_value(parameter, "have at least one sample", "none")
     return lengths.pop()
 
 
-def _rows(leaf: Any, index: NDArray[np.intp], dtype: torch.dtype) -> torch.Tensor:
-    """Copy the rows of a leaf into a new tensor; float64 becomes `dtype`."""
-    # numpy's indexing is faster than torch's, and takes read-only arrays without a warning.
+def _rows(leaf: Leaf, index: Index, dtype: torch.dtype) -> torch.Tensor:
+    """Copy the rows of a leaf, and nothing else of it, into a new tensor; cast float64."""
     rows: torch.Tensor
-    if isinstance(leaf, np.ndarray):
-        # take is faster still, but copies an array whole that is not contiguous.
-        contiguous = leaf.flags.c_contiguous
-        rows = torch.from_numpy(leaf.take(index, axis=0) if contiguous else leaf[index])
-    elif isinstance(leaf, torch.Tensor):
+    if isinstance(leaf, torch.Tensor):
         rows = leaf[torch.from_numpy(index)]
     else:
-        rows = torch.from_numpy(leaf[index].toarray())
+        # numpy's indexing is faster than torch's, and takes read-only arrays without a warning.
+        values = _dense_rows(leaf, index) if sparse.issparse(leaf) else _array_rows(leaf, index)
+        # torch takes native byte order only.
+        rows = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
     return rows.to(dtype) if rows.dtype == torch.float64 else rows
+
+
+def _array_rows(array: NDArray[Any], index: Index) -> NDArray[Any]:
+    # take is faster than indexing, but first copies an array whole that is not contiguous or not
+    # aligned, as dask, memory maps and fields of structured arrays may be.
+    if array.flags.c_contiguous and array.flags.aligned:
+        return array.take(index, axis=0)
+    rows: NDArray[Any] = array[index]
+    return rows
+
+
+def _dense_rows(matrix: sparse.csr_array, index: Index) -> NDArray[Any]:
+    # scipy's own indexing first copies the parts of a matrix whole if they are not contiguous, not
+    # in native byte order, or of two integer types.
+    begins, ends = matrix.indptr[:-1][index], matrix.indptr[1:][index]
+    counts = ends - begins
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    places = np.arange(indptr[-1]) + np.repeat(begins - indptr[:-1], counts)
+    parts = (matrix.data[places], matrix.indices[places], indptr)
+    rows: NDArray[Any] = sparse.csr_array(parts, (len(index), matrix.shape[1])).toarray()
+    return rows
 
 
 class ArrayDataset(Dataset):
@@ -204,10 +250,11 @@ class ArrayDataset(Dataset):
 
     Notes
     -----
-    A batch is always a copy: a module that works in place does not change the data. Memory maps
-    are read batch by batch, and read-only arrays are welcome.
+    A batch is always a copy: a module that works in place does not change the data. Nothing but
+    the rows of a batch is ever copied: memory maps are read batch by batch, and arrays that are
+    read-only, not contiguous, not aligned or not in native byte order are taken as they are.
 
-    Indexing, ``dataset[i]``, gives tensors, also where skorch's Dataset gives numpy rows.
+    Indexing, ``dataset[i]``, returns tensors, even if skorch's Dataset returns numpy rows.
 
     The DataLoader must keep torch's default `collate_fn`. For one's own, and for data that is
     transformed or loaded sample by sample, use `skorch.dataset.Dataset`.
@@ -238,8 +285,8 @@ class ArrayDataset(Dataset):
         length: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        # skorch's __init__ is not called: it finds out how to index one row, which is not used
-        # here, by trying, and fails on data that is welcome here.
+        # skorch's __init__ is not called: it only finds out how to index single rows, which is
+        # not needed here, and raises for some data that is accepted here.
         self._check_overrides()
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise _wrong_type("dtype", "be a floating torch.dtype or None", repr(dtype))
@@ -250,13 +297,13 @@ class ArrayDataset(Dataset):
         self._parse_data()
 
         n_samples = _n_samples(self._X, "X")
-        if y is not None and (n_targets := _n_samples(self._y, "y")) != n_samples:
+        if self._y is not None and (n_targets := _n_samples(self._y, "y")) != n_samples:
             requirement = f"have as many samples as X ({n_samples})"
             raise _wrong_value("y", requirement, f"{n_targets}")
-        if length is not None and not (isinstance(length, Integral) and 0 < length <= n_samples):
-            requirement = f"be an int from 1 to {n_samples}, the number of samples, or None"
-            raise _wrong_value("length", requirement, repr(length))
-        self._len = n_samples if length is None else int(length)
+        if length is not None:
+            bound = ("n_samples", n_samples)
+            n_samples = check_integer("ArrayDataset", "length", length, at_least=1, at_most=bound)
+        self._len = n_samples
 
     def _check_overrides(self) -> None:
         cls = type(self)
@@ -272,8 +319,8 @@ class ArrayDataset(Dataset):
                 )
 
     def _parse_data(self) -> None:
-        self._X = _parse(self.X, "X", "X")
-        self._y = None if self.y is None else _parse(self.y, "y", "y")
+        self._X: Tree = _parse(self.X, "X", "X")
+        self._y: Tree | None = None if self.y is None else _parse(self.y, "y", "y")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without its views of the data."""
@@ -285,12 +332,14 @@ class ArrayDataset(Dataset):
         self.__dict__.update(state)
         self._parse_data()
 
-    def _fetch(self, index: NDArray[np.intp]) -> list[Any]:
+    def _fetch(self, index: Index) -> list[Tree]:
+        """Return the batch of the samples at `index`: inputs and targets."""
         rows = partial(_rows, index=index, dtype=self._float64_to)
-        X = _map(rows, self._X)
-        # skorch's placeholder, since a DataLoader cannot yield None.
-        y = torch.zeros(len(index), 1) if self._y is None else _map(rows, self._y)
-        return [X, y]
+        X = map_leaves(rows, self._X)
+        if self._y is None:
+            # skorch's placeholder, since a DataLoader cannot yield None.
+            return [X, torch.zeros(len(index), 1)]
+        return [X, map_leaves(rows, self._y)]
 
     def __getitems__(self, indices: Iterable[int]) -> list[_Batch]:
         """Return the samples at `indices`, as one batch in a list of one."""
@@ -305,5 +354,5 @@ class ArrayDataset(Dataset):
             index = np.asarray(i if isinstance(i, Integral) else np.arange(self._len)[i])
         X, y = self._fetch(np.atleast_1d(index))
         if index.ndim == 0:
-            X, y = _map(itemgetter(0), X), _map(itemgetter(0), y)
+            X, y = map_leaves(itemgetter(0), X), map_leaves(itemgetter(0), y)
         return X, y

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+import tracemalloc
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -80,6 +81,10 @@ LOADERS = [
 ]
 
 containers = pytest.mark.parametrize("name", CONTAINERS)
+# One of each way in which data is kept, indexed and copied.
+kinds = pytest.mark.parametrize(
+    "name", ["arrays", "strided", "tensors", "bfloat16", "DataFrame", "csr", "nested", "no y"]
+)
 loads_in_workers = pytest.mark.filterwarnings(
     "ignore:.*fork:DeprecationWarning", "ignore:This DataLoader will create:UserWarning"
 )
@@ -204,13 +209,13 @@ def assert_same_nets(actual, expected):
 
 
 @containers
-@pytest.mark.parametrize("kwargs", LOADERS, ids=repr)
-def test_batches_are_those_of_skorch(name, kwargs):
+def test_batches_are_those_of_skorch(name):
     X, y = CONTAINERS[name]
-    assert_same(load(ArrayDataset(X, y), **kwargs), oracle(Dataset(X, y), **kwargs))
+    for kwargs in LOADERS:
+        assert_same(load(ArrayDataset(X, y), **kwargs), oracle(Dataset(X, y), **kwargs))
 
 
-@containers
+@kinds
 def test_batches_through_subsets_are_those_of_skorch(name):
     X, y = CONTAINERS[name]
     kwargs = {"batch_size": 4, "shuffle": True}
@@ -260,6 +265,9 @@ SAME_AS = {
     "series": (PANDAS["a"], F32[:, :1], "one dimension"),
     "numpy scalars": (list(F64[:, 0]), F32[:, :1], "one dimension"),
     "list of csr and frame": ([CSR, PANDAS], None, None),
+    "big-endian": (F64.astype(">f8"), F64[:, 0].astype(">f8"), "float64 arrays"),
+    "little-endian labels": (F32, LABELS.astype("<i8"), "arrays"),
+    "big-endian labels": (F32, LABELS.astype(">i8"), "arrays"),
 }  # fmt: skip
 
 
@@ -298,15 +306,15 @@ def test_indexing(i):
 def test_iteration_ends_and_indices_are_checked():
     dataset = ArrayDataset(F32, LABELS)
     assert len(list(dataset)) == len(dataset) == N
-    for index in ([N], [-N - 1]):
-        with pytest.raises(IndexError):
-            dataset.__getitems__(index)
+    for wrong in ([N], [-N - 1]):
+        for X in (F32, torch.ones(N, 1, dtype=torch.bfloat16), CSR):
+            with pytest.raises(IndexError):
+                ArrayDataset(X).__getitems__(wrong)
 
 
 @loads_in_workers
-@pytest.mark.parametrize("name", ["arrays", "DataFrame", "csr", "nested", "no y"])
-def test_workers(name):
-    X, y = CONTAINERS[name]
+def test_workers():
+    X, y = CONTAINERS["nested"][0], LABELS
     kwargs = {"batch_size": 4, "shuffle": True}
     assert_same(load(ArrayDataset(X, y), num_workers=2, **kwargs), oracle(Dataset(X, y), **kwargs))
 
@@ -333,7 +341,7 @@ def test_memory_is_pinned_leaf_by_leaf(monkeypatch):
 @containers
 def test_only_float64_is_cast(name):
     X, y = CONTAINERS[name]
-    for dtype in torch.float16, torch.bfloat16, torch.float32, torch.float64:
+    for dtype in torch.bfloat16, torch.float64:
         dataset = ArrayDataset(X, y, dtype=dtype)
         for kwargs in {"batch_size": 4}, {"batch_size": None}:
             assert_same(load(dataset, **kwargs), oracle(Dataset(X, y), dtype, **kwargs))
@@ -392,6 +400,94 @@ def test_read_only_arrays_give_writable_batches_without_a_warning():
     np.testing.assert_array_equal(X, F64)
 
 
+def unaligned(array):
+    """Return a copy whose numbers begin at odd addresses."""
+    copied = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+    copied[...] = array
+    assert not copied.flags.aligned
+    return copied
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def field(array):
+    """Return a copy inside a structured array, neither contiguous nor aligned."""
+    records = np.zeros(len(array), [("id", "u1"), ("x", array.dtype, array.shape[1:])])
+    records["x"] = array
+    return records["x"]
+
+
+VIEWS = {
+    "as it is": lambda a: a,
+    "unaligned": unaligned,
+    "unaligned, read-only": lambda a: (v := unaligned(a)).setflags(write=False) or v,
+    "unaligned, strided": lambda a: unaligned(np.repeat(a, 2, axis=0))[::2],
+    "unaligned, big-endian": lambda a: unaligned(a.astype(a.dtype.newbyteorder(">"))),
+    "read-only": read_only,
+    "fortran": np.asfortranarray,
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "backward": lambda a: a[::-1].copy()[::-1],
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "field": field,
+}
+IN = {
+    "array": lambda X, view: view(X),
+    "float64 array": lambda X, view: view(X.astype(np.float64)),
+    "dict and list": lambda X, view: [{"a": view(X)}, [view(X)]],
+    "DataFrame": lambda X, view: pd.DataFrame(view(X), copy=False),
+    "vector": lambda X, view: view(X[:, 0]),
+}
+
+
+def csr_with(X, view):
+    """Return a sparse X with its parts as views, which scipy would copy to make a matrix."""
+    X = sparse.csr_array(X * (X > 0.9))
+    for part in "data", "indices", "indptr":
+        setattr(X, part, view(getattr(X, part)))
+    return X
+
+
+def allocated(function):
+    """Return the most bytes that numpy had allocated at once during a call."""
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("container", [*IN, "csr", "csr of two integer types"])
+def test_a_batch_copies_no_more_than_its_rows(container, view):
+    X = np.random.default_rng(0).random((20_000, 50)).astype(np.float32)
+    if container == "csr":
+        data, expected = csr_with(X, VIEWS[view]), X * (X > 0.9)
+    elif container == "csr of two integer types":
+        data, expected = csr_with(X, VIEWS[view]), X * (X > 0.9)
+        data.indptr = data.indptr.astype(np.int64)
+    else:
+        data, expected = IN[container](X, VIEWS[view]), X
+    index = [7, 19_999, 0, -2, 7]
+    dataset = ArrayDataset(data)
+    (batch,) = dataset.__getitems__(index)
+    # All of X, sparse too, is far more.
+    assert allocated(lambda: dataset.__getitems__(index)) < 32_000 < X[:, 0].nbytes
+    values = batch.values[0]
+    if container == "dict and list":
+        assert_same(values[0]["a"], values[1][0])
+        values = values[0]["a"]
+    elif container == "DataFrame":
+        values = torch.cat(list(values.values()), dim=1)
+    elif container == "vector":
+        values, expected = values[:, None], expected[:, :1]
+    assert_same(values, torch.from_numpy(expected[index]))
+
+
 def peak_memory():
     """Return the most memory that this process ever held, in bytes."""
     resource = pytest.importorskip("resource")
@@ -416,11 +512,9 @@ def test_a_memory_map_is_not_read_whole(tmp_path):
     assert_same([rows, target], [expected, {"target": expected[:, 0]}])
 
 
-@containers
+@kinds
 def test_pickle(name):
     X, y = CONTAINERS[name]
-    if name == "gradient":
-        X = X.detach()
     dataset = ArrayDataset(X, y, dtype=torch.float16)
     for twin in pickle.loads(pickle.dumps(dataset)), copy.deepcopy(dataset), copy.copy(dataset):
         assert_same(load(twin, batch_size=4), load(dataset, batch_size=4))
@@ -560,40 +654,26 @@ BE_DATA = (
     "be a numpy array, a torch tensor, a DataFrame, a Series, a scipy sparse matrix or a list of "
     "numbers, each with samples as its first axis, or a dict or a list of these. Got "
 )
-HOLD = "hold numbers of a dtype (and byte order) that torch has. Got "
+HOLD = "hold numbers of a dtype that torch has. Got "
 SAME_LENGTH = "have one number of samples in all its parts. Got "
 NOT_EMPTY = "have at least one sample. Got none instead."
-LENGTH = (
-    "The 'length' parameter of ArrayDataset must be an int from 1 to 13, the number of samples, "
-    "or None. Got "
-)
 DTYPE = "The 'dtype' parameter of ArrayDataset must be a floating torch.dtype or None. Got "
 OBJECTS = np.array([1, None] * 3, dtype=object)
 NAMES = pd.DataFrame({"a": [1.0, 2.0], "name": ["x", "y"]})
 ERRORS = [
     (5, None, TypeError, X_MUST + BE_DATA + "int in X instead."),
-    (None, LABELS, TypeError, X_MUST + BE_DATA + "NoneType in X instead."),
-    ((i for i in range(3)), None, TypeError, X_MUST + BE_DATA + "generator in X instead."),
-    ("abc", None, TypeError, X_MUST + BE_DATA + "str in X instead."),
     (["a", "b"], None, TypeError, X_MUST + BE_DATA + "str in X[0] instead."),
-    ([1, "b"], None, TypeError, X_MUST + BE_DATA + "int in X[0] instead."),
     ([F32, None], None, TypeError, X_MUST + BE_DATA + "NoneType in X[1] instead."),
     ({"a": {"b": F32}}, None, TypeError, X_MUST + BE_DATA + "dict in X['a'] instead."),
-    ({"a": PANDAS}, None, TypeError, X_MUST + BE_DATA + "DataFrame in X['a'] instead."),
     ({"a": [F32]}, None, TypeError, X_MUST + BE_DATA + "list in X['a'] instead."),
     (pl.LazyFrame({"a": [1]}), None, TypeError, X_MUST + BE_DATA + "LazyFrame in X instead."),
-    (F32, iter([1, 2]), TypeError, Y_MUST + BE_DATA + "list_iterator in y instead."),
     (F32, 1.0, TypeError, Y_MUST + BE_DATA + "float in y instead."),
     (np.array(1.0), None, ValueError, X_MUST + BE_DATA + "0 dimensions in X instead."),
-    (torch.tensor(1.0), None, ValueError, X_MUST + BE_DATA + "0 dimensions in X instead."),
     (F32, sparse.coo_array(LABELS), ValueError, Y_MUST + BE_DATA + "1 dimensions in y instead."),
     (OBJECTS, None, TypeError, X_MUST + HOLD + "object in X instead."),
-    (F32, OBJECTS, TypeError, Y_MUST + HOLD + "object in y instead."),
     (F32, np.array(["a"] * N), TypeError, Y_MUST + HOLD + "<U1 in y instead."),
-    (NAMES, None, TypeError, X_MUST + HOLD + "object in X['name'] instead."),
     (pl.from_dict(NAMES.to_dict("list")), None, TypeError,
      X_MUST + HOLD + "object in X['name'] instead."),
-    ({"a": F32.astype(">f4")}, None, TypeError, X_MUST + HOLD + ">f4 in X['a'] instead."),
     (F32.astype(np.longdouble), None, TypeError, X_MUST + HOLD + "float128 in X instead."),
     (pd.DataFrame({"t": pd.to_datetime(["2020-01-01"])}), None, TypeError,
      X_MUST + HOLD + "datetime64[us] in X['t'] instead."),
@@ -607,10 +687,7 @@ ERRORS = [
      X_MUST + SAME_LENGTH + "{'a': 13, 'b': 5} instead."),
     (F32, [LABELS, LABELS[:5]], ValueError, Y_MUST + SAME_LENGTH + "[13, 5] instead."),
     (F32[:0], LABELS[:0], ValueError, X_MUST + NOT_EMPTY),
-    ([], None, ValueError, X_MUST + NOT_EMPTY),
     ({}, None, ValueError, X_MUST + NOT_EMPTY),
-    (PANDAS[[]], None, ValueError, X_MUST + NOT_EMPTY),
-    (PANDAS[:0], None, ValueError, X_MUST + NOT_EMPTY),
     (F32, [], ValueError, Y_MUST + NOT_EMPTY),
 ]  # fmt: skip
 
@@ -626,18 +703,28 @@ def test_bad_data(X, y, error, message):
     assert str(info.value) == message
 
 
-@pytest.mark.parametrize("dtype", ["float32", np.float32, torch.int64, torch.complex64, float])
+@pytest.mark.parametrize("dtype", ["float32", torch.int64])
 def test_bad_dtype(dtype):
     with pytest.raises(TypeError) as info:
         ArrayDataset(F32, dtype=dtype)
     assert str(info.value) == f"{DTYPE}{dtype!r} instead."
 
 
-@pytest.mark.parametrize("length", [0, -1, N + 1, 2.0, "3"])
-def test_bad_length(length):
-    with pytest.raises(ValueError) as info:  # noqa: PT011
+@pytest.mark.parametrize("length", [True, np.True_, 2.0, "3"])
+def test_a_length_that_is_no_integer_raises(length):
+    with pytest.raises(TypeError, match="The 'length' parameter of ArrayDataset must be an int"):
         ArrayDataset(F32, length=length)
-    assert str(info.value) == f"{LENGTH}{length!r} instead."
+
+
+@pytest.mark.parametrize("length", [0, -1, N + 1, np.int8(-1)])
+def test_a_length_out_of_range_raises(length):
+    with pytest.raises(ValueError, match="be at least 1 and at most n_samples=13"):
+        ArrayDataset(F32, length=length)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+def test_a_length_may_be_an_integer_of_numpy(dtype):
+    assert len(ArrayDataset(F32, length=dtype(5))) == 5
 
 
 def test_bad_data_raises_before_anything_trains():

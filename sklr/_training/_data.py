@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklr.data import ArrayDataset, _map
+from sklr.data import ArrayDataset, Tree, as_column, map_leaves
 
 SAMPLE_WEIGHT = "sklr_sample_weight"
 """Key of the samples' weights in a batch of inputs; the inputs themselves are at `INPUT`."""
@@ -49,13 +49,13 @@ class AdaptedDataset(ArrayDataset):
 
     def _parse_data(self) -> None:
         super()._parse_data()
-        if self.columns and self._y is not None and self._y.ndim == 1:
-            self._y = self._y.reshape(-1, 1)
+        if self.columns and self._y is not None:
+            self._y = map_leaves(as_column, self._y)
 
-    def _fetch(self, index: NDArray[np.intp]) -> list[Any]:
+    def _fetch(self, index: NDArray[np.intp]) -> list[Tree]:
         X, y = super()._fetch(index)
         if self.floats:
-            X = _map(self._as_float, X)
+            X = map_leaves(self._as_float, X)
         if self.sample_weight is not None and self.y is not None:
             X = {INPUT: X, SAMPLE_WEIGHT: torch.from_numpy(self.sample_weight[index])}
         return [X, y]
