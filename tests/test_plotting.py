@@ -1,4 +1,4 @@
-"""The displays hold arrays, draw what they hold, and never call show."""
+"""Displays hold numbers, draw what they hold, and never call show."""
 
 import builtins
 import math
@@ -7,16 +7,19 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.patches import Rectangle, StepPatch
 from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor
 from sklearn.datasets import load_diabetes
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import scale
 from skorch.dataset import ValidSplit
 
-from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor, schedules
+from sklr import LRRangeSearch, SnapshotEnsemble, SnapshotEnsembleRegressor, schedules
 from sklr.callbacks import CyclicalLR, SnapshotCosine
 from sklr.plotting import LRRangeDisplay, ScheduleDisplay, SnapshotDisplay
+from sklr.range_search._plot_data import range_plot_data
 
 
 @pytest.fixture
@@ -44,6 +47,51 @@ def test_schedule_display_draws_the_rates(shown):
 def test_a_schedule_without_cycles_has_no_marks():
     display = ScheduleDisplay.from_schedule(schedules.Constant(lr=0.1), 5).plot()
     assert len(display.ax_.get_lines()) == 1
+
+
+def takes_no_arrays(step):
+    return 0.5 if step < 2 else 0.25
+
+
+class Decay:
+    """A schedule of a user's own, without snapshots."""
+
+    def __call__(self, step):
+        return torch.tensor(1.0) / (1 + step)
+
+    def __repr__(self):
+        return "Decay()"
+
+
+@pytest.mark.parametrize(
+    ("function", "rates", "name"),
+    [
+        pytest.param(takes_no_arrays, [0.5, 0.5, 0.25], "takes_no_arrays", id="function"),
+        pytest.param(lambda step: 0.5**step, [1, 0.5, 0.25], "<lambda>", id="lambda"),
+        pytest.param(Decay(), np.float32([1, 0.5, 1 / 3]), "Decay()", id="object"),
+        pytest.param(
+            schedules.Constant(lr=0.5), [0.5] * 3, repr(schedules.Constant(lr=0.5)), id="value"
+        ),
+    ],
+)
+def test_any_function_of_the_step_can_be_drawn(function, rates, name):
+    display = ScheduleDisplay.from_schedule(function, n_steps=3)
+    np.testing.assert_array_equal(display.rates, rates)
+    np.testing.assert_array_equal(display.steps, [0, 1, 2])
+    assert display.snapshot_steps.size == 0
+    assert display.name == name
+    assert display.plot().ax_.get_title() == name
+    assert ScheduleDisplay.from_schedule(function, n_steps=3, name="mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "n_steps", "error", "name"),
+    [(0.1, 3, TypeError, "schedule"), (takes_no_arrays, 0, ValueError, "n_steps"),
+     (takes_no_arrays, 2.0, TypeError, "n_steps")],
+)  # fmt: skip
+def test_what_is_no_schedule_or_length_raises(schedule, n_steps, error, name):
+    with pytest.raises(error, match=f"The '{name}' parameter of ScheduleDisplay.from_schedule"):
+        ScheduleDisplay.from_schedule(schedule, n_steps)
 
 
 def test_plot_draws_where_it_is_told():
@@ -81,7 +129,7 @@ def test_range_display_draws_curve_band_repeats_and_marks():
     assert display.plot() is display
     assert len(display.ax_.get_lines()) == 3 + 1 + 1
     assert len(display.ax_.collections) == 1
-    assert display.ax_probes_ is None
+    assert display.ax_trials_ is None
     assert display.figure_ is display.ax_.figure
     assert display.ax_.get_xscale() == "log"
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
@@ -100,7 +148,7 @@ FALL = 2.3 - 1.5 / (1 + (0.05 / LRS) ** 2)
 """From 2.3 to 0.8, half of it at 0.05."""
 DIVERGING = np.where(LRS > 2, FALL + 1000 * (LRS - 2), FALL)
 MARKS = {"lr": 0.1, "base_lr": 0.05, "max_lr": 0.2, "steepest_lr": 0.04}
-PROBES = (
+TRIALS = (
     [0.1, 0.2, 0.05, 0.02, 0.4, 0.8],
     [0.3, 0.35, 0.25, 0.9, 40.0, math.inf],
     [90, 90, 30, 30, 30, 7],
@@ -108,7 +156,7 @@ PROBES = (
 
 
 def full(**params):
-    defaults = {"lrs": LRS, "losses": DIVERGING, "marks": MARKS, "probes": PROBES}
+    defaults = {"lrs": LRS, "losses": DIVERGING, "marks": MARKS, "trials": TRIALS, "best_trial": 0}
     defaults |= {"phases": (1e-3, 2.0), "interval": (0.05, 0.3)}
     defaults |= {"repeats": [(LRS, DIVERGING * part) for part in (0.99, 1.01)]}
     return LRRangeDisplay(**(defaults | params))
@@ -119,12 +167,12 @@ def legend(ax):
 
 
 def drawn(ax):
-    """Give the points of each scatter by its label, those at an edge in fractions of the height."""
+    """Return the points of each scatter by its label; off the scale as fractions of the height."""
     return {points.get_label(): points.get_offsets().tolist() for points in ax.collections}
 
 
 def spans(ax):
-    """Give the shaded phases as pairs of rates."""
+    """Return the shaded phases as pairs of rates."""
     boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     return [(box.get_x(), box.get_x() + box.get_width()) for box in boxes]
 
@@ -135,12 +183,12 @@ def names(ax):
 
 def test_a_whole_search_is_drawn_in_two_panels(shown):
     display = full().plot()
-    ax, below = display.ax_, display.ax_probes_
+    ax, below = display.ax_, display.ax_trials_
     assert display.figure_.axes == [ax, below]
     assert ax.get_shared_x_axes().joined(ax, below)
     assert below.get_xscale() == "log"
     assert (ax.get_xlabel(), below.get_xlabel()) == ("", "learning rate")
-    assert (ax.get_ylabel(), below.get_ylabel()) == ("training loss", "held-out loss")
+    assert (ax.get_ylabel(), below.get_ylabel()) == ("training loss", "validation loss")
     assert ax.get_position().y0 > below.get_position().y1
     assert ax.get_position().x0 == below.get_position().x0
     assert not shown
@@ -156,7 +204,7 @@ def test_marks_have_their_numbers_in_the_legend():
         "steepest descent = 0.04",
         "interval of lr: 0.05 to 0.3",
     ]
-    for ax in (display.ax_, display.ax_probes_):
+    for ax in (display.ax_, display.ax_trials_):
         verticals = [line for line in ax.get_lines() if len(set(line.get_xdata())) == 1]
         assert [line.get_xdata()[0] for line in verticals] == list(MARKS.values())
     base, high = (line for line in display.ax_.get_lines() if line.get_linestyle() == "--")
@@ -205,20 +253,19 @@ def test_names_of_phases_stay_within_the_axes():
         assert text.get_window_extent().x1 <= ax.get_window_extent().x1
 
 
-def test_probes_are_sized_by_their_steps_and_the_best_is_ringed():
-    ax = full().plot().ax_probes_
+def test_trials_are_sized_by_their_steps_and_the_best_is_ringed():
+    ax = full().plot().ax_trials_
     points = drawn(ax)
     assert points["30 steps"] == [[0.05, 0.25], [0.02, 0.9]]
     assert points["90 steps"] == [[0.1, 0.3], [0.2, 0.35]]
-    # The least loss of those that were trained longest, not of all.
     assert points["best"] == [[0.1, 0.3]]
     sizes = {group.get_label(): group.get_sizes()[0] for group in ax.collections}
     assert sizes["30 steps"] < sizes["90 steps"] < sizes["best"]
     assert set(legend(ax)) == set(points)
 
 
-def test_diverged_and_outlying_probes_stand_at_the_top():
-    ax = full().plot().ax_probes_
+def test_diverged_and_outlying_trials_stand_at_the_top():
+    ax = full().plot().ax_trials_
     points = drawn(ax)
     assert points["diverged"] == [[0.8, 0.9]]
     assert points["off the scale"] == [[0.4, 0.9]]
@@ -227,15 +274,16 @@ def test_diverged_and_outlying_probes_stand_at_the_top():
     assert 0.9 < high < 2
 
 
-def test_without_a_finite_probe_none_is_best():
-    points = drawn(full(probes=([0.1, 1.0], [math.inf, math.nan], [3, 5])).plot().ax_probes_)
+def test_without_a_finite_trial_none_is_best():
+    trials = ([0.1, 1.0], [math.inf, math.nan], [3, 5])
+    points = drawn(full(trials=trials, best_trial=None).plot().ax_trials_)
     assert list(points) == ["diverged"]
     assert len(points["diverged"]) == 2
 
 
-def test_empty_probes_have_no_panel():
-    display = full(probes=([], [], [])).plot()
-    assert display.ax_probes_ is None
+def test_empty_trials_have_no_panel():
+    display = full(trials=([], [], [])).plot()
+    assert display.ax_trials_ is None
     assert display.ax_.get_xlabel() == "learning rate"
 
 
@@ -247,13 +295,13 @@ def test_in_a_grid_it_stays_in_its_cell(layout):
     assert display.ax_ is axes[0, 1]
     assert display.figure_ is figure
     assert len(figure.axes) == 5
-    upper, lower = display.ax_.get_position(), display.ax_probes_.get_position()
+    upper, lower = display.ax_.get_position(), display.ax_trials_.get_position()
     np.testing.assert_allclose([upper.x0, upper.x1, upper.y1], [cell.x0, cell.x1, cell.y1])
     np.testing.assert_allclose([lower.x0, lower.x1, lower.y0], [cell.x0, cell.x1, cell.y0])
     assert lower.y1 < upper.y0
     figure.canvas.draw()
-    assert display.ax_probes_.get_position().y1 < display.ax_.get_position().y0
-    tops = [axes[1, 1].get_tightbbox().y1, display.ax_probes_.get_tightbbox().y0]
+    assert display.ax_trials_.get_position().y1 < display.ax_.get_position().y0
+    tops = [axes[1, 1].get_tightbbox().y1, display.ax_trials_.get_tightbbox().y0]
     assert layout is None or tops[0] <= tops[1]
 
 
@@ -262,8 +310,8 @@ def test_axes_outside_of_a_grid_are_divided_too():
     ax = figure.add_axes([0.2, 0.3, 0.6, 0.5])
     display = full().plot(ax=ax)
     assert display.ax_.get_position().y1 == pytest.approx(0.8)
-    assert display.ax_probes_.get_position().bounds[:3] == pytest.approx((0.2, 0.3, 0.6))
-    assert display.ax_probes_.get_position().y1 < display.ax_.get_position().y0
+    assert display.ax_trials_.get_position().bounds[:3] == pytest.approx((0.2, 0.3, 0.6))
+    assert display.ax_trials_.get_position().y1 < display.ax_.get_position().y0
 
 
 def test_in_a_subfigure():
@@ -276,12 +324,12 @@ def test_in_a_subfigure():
 def test_in_tiny_axes_a_legend_would_hide_the_curve():
     display = full().plot(ax=plt.subplots(3, 3)[1][1, 1])
     assert display.ax_.get_legend() is None
-    assert display.ax_probes_.get_legend() is None
+    assert display.ax_trials_.get_legend() is None
 
 
 @pytest.mark.parametrize("shift", [0, -3, -20])
 def test_a_diverging_end_does_not_flatten_the_fall(shift):
-    display = full(losses=DIVERGING + shift, repeats=(), probes=None).plot()
+    display = full(losses=DIVERGING + shift, repeats=(), trials=None).plot()
     low, high = display.ax_.get_ylim()
     assert low < 0.8 + shift
     assert 2.3 + shift < high
@@ -321,8 +369,8 @@ def test_noise_does_not_look_like_a_fall():
 
 
 def test_all_rates_are_seen():
-    probes = ([1e-7, 50.0], [1.0, 1.0], [5, 5])
-    left, right = full(probes=probes).plot().ax_.get_xlim()
+    trials = ([1e-7, 50.0], [1.0, 1.0], [5, 5])
+    left, right = full(trials=trials).plot().ax_.get_xlim()
     assert 1e-8 < left < 1e-7
     assert 50 < right < 500
     lrs = np.linspace(0, 1, 20)
@@ -350,8 +398,14 @@ def test_without_a_finite_loss_there_is_still_a_picture():
     assert names(display.ax_) == ["No loss was finite."]
 
 
+class MadeUp(SimpleNamespace):
+    """The attributes of a fitted search that are drawn."""
+
+    def _plot_data(self):
+        return range_plot_data(self)
+
+
 def made_up_search(**changes):
-    """Give what a display reads of a fitted search."""
     n = len(LRS)
     fields = {
         "curve_": SimpleNamespace(lrs=LRS, loss=FALL, band=(FALL - 0.1, FALL + 0.2)),
@@ -365,11 +419,12 @@ def made_up_search(**changes):
         "suggestion_": SimpleNamespace(
             **MARKS, interval=(0.05, 0.3), status="no_divergence", message="What happened."
         ),
-        "probes_": dict(zip(("lr", "loss", "steps"), map(np.array, PROBES), strict=True)),
+        "trials_": dict(zip(("lr", "loss", "steps"), map(np.array, TRIALS), strict=True)),
         "phases_": (1e-3, math.nan),
         "scale": "log",
+        "scoring": None,
     }
-    return SimpleNamespace(**(fields | changes))
+    return MadeUp(**(fields | changes))
 
 
 def test_from_search_takes_all_that_a_search_found():
@@ -381,7 +436,8 @@ def test_from_search_takes_all_that_a_search_found():
         np.testing.assert_array_equal(losses, FALL + shift)
     np.testing.assert_array_equal(display.losses, FALL)
     np.testing.assert_array_equal(display.band, (FALL - 0.1, FALL + 0.2))
-    np.testing.assert_array_equal(display.probes, PROBES)
+    np.testing.assert_array_equal(display.trials, TRIALS)
+    assert display.best_trial == 0
     assert display.marks == MARKS
     assert display.interval == (0.05, 0.3)
     assert display.phases == (1e-3, math.nan)
@@ -406,23 +462,13 @@ def test_from_search_without_an_answer_marks_nothing():
     )
     nothing = {"lr": np.array([]), "loss": np.array([]), "steps": np.array([], dtype=int)}
     display = LRRangeDisplay.from_search(
-        made_up_search(suggestion_=suggestion, probes_=nothing, phases_=(math.nan, math.nan))
+        made_up_search(suggestion_=suggestion, trials_=nothing, phases_=(math.nan, math.nan))
     ).plot()
     assert display.ax_.get_title() == "learning-rate range test: flat"
     assert names(display.ax_) == ["Raise max_lr."]
     assert display.marks == {}
-    assert display.ax_probes_ is None
+    assert display.ax_trials_ is display.best_trial is None
     assert legend(display.ax_) == ["single ramps", "± 1 standard deviation", "mean, smoothed"]
-
-
-def test_from_search_of_before_rounds_and_phases():
-    search = made_up_search()
-    del search.phases_
-    columns = ("repeat", "step", "lr", "loss")
-    search.results_ = {name: search.results_[name][-2 * len(LRS) :] for name in columns}
-    display = LRRangeDisplay.from_search(search)
-    assert len(display.repeats) == 2
-    assert display.plot().ax_.texts[:] == []
 
 
 def test_from_search_of_one_ramp_has_no_band():
@@ -446,16 +492,16 @@ def test_from_search_with_scores_draws_them_upwards(scoring, name):
     search.curve_ = SimpleNamespace(lrs=LRS, loss=-score, band=(-score - 0.02, -score + 0.01))
     scores = np.concatenate([score, score, score, np.where(LRS > 5, np.nan, score)])
     search.results_["score"] = scores
-    probes = {"lr": np.array([0.1, 0.2, 0.4]), "steps": np.array([9, 9, 5])}
-    search.probes_ = probes | {"score": np.array([0.6, 0.7, -math.inf])}
+    trials = {"lr": np.array([0.2, 0.1, 0.4]), "steps": np.array([9, 9, 5])}
+    search.trials_ = trials | {"score": np.array([0.7, 0.6, -math.inf])}
     display = LRRangeDisplay.from_search(search).plot()
     np.testing.assert_array_equal(display.losses, score)
     np.testing.assert_array_equal(display.band, (score - 0.01, score + 0.02))
     np.testing.assert_array_equal(display.repeats[0][1], score)
-    assert display.ax_.get_ylabel() == f"held-out score ({name}),\nhigher is better"
-    assert display.ax_probes_.get_ylabel() == "held-out score"
-    assert drawn(display.ax_probes_)["best"] == [[0.2, 0.7]]
-    assert drawn(display.ax_probes_)["diverged"] == [[0.4, 0.1]]
+    assert display.ax_.get_ylabel() == f"validation score ({name}),\nhigher is better"
+    assert display.ax_trials_.get_ylabel() == "validation score"
+    assert drawn(display.ax_trials_)["best"] == [[0.2, 0.7]]
+    assert drawn(display.ax_trials_)["diverged"] == [[0.4, 0.1]]
     assert "ascent" in names(display.ax_)
     assert "steepest ascent = 0.04" in legend(display.ax_)
     low, high = display.ax_.get_ylim()
@@ -492,7 +538,7 @@ def test_names_of_narrow_phases_do_not_run_into_each_other():
     assert texts["descent"].y0 > texts["divergence"].y0
 
 
-def test_one_ramp_has_no_interval():
+def test_an_interval_of_no_width_is_not_drawn():
     lrs = np.geomspace(1e-7, 10, 100)
     display = LRRangeDisplay(lrs=lrs, losses=np.ones(100), interval=(0.1, 0.1)).plot()
     assert not any("interval" in line.get_label() for line in display.ax_.lines)
@@ -509,8 +555,8 @@ def snapshots(**params):
         "losses": [2.0, 1.0, 0.7, 0.5],
         "valid_losses": [2.1, 1.2, 0.9, 0.8],
         "snapshot_epochs": [1.5, 2.5, 4.0],
-        "member_scores": [0.3, 0.2, 0.1],
-        "staged_scores": [0.1, 0.08, 0.09],
+        "member_errors": [0.3, 0.2, 0.1],
+        "staged_errors": [0.1, 0.08, 0.09],
         "correlation": CORRELATION,
     }
     return SnapshotDisplay(**(defaults | params))
@@ -541,14 +587,14 @@ def test_the_training_has_losses_rates_and_snapshots():
     found = lines(display.ax_)
     np.testing.assert_array_equal(found["training loss"].get_xydata()[:, 0], [1, 2, 3, 4])
     np.testing.assert_array_equal(found["training loss"].get_ydata(), display.losses)
-    np.testing.assert_array_equal(found["held-out loss"].get_ydata(), display.valid_losses)
+    np.testing.assert_array_equal(found["validation loss"].get_ydata(), display.valid_losses)
     marks = [line.get_xdata()[0] for line in display.ax_.get_lines() if line.get_color() == "C3"]
     assert marks == [1.5, 2.5, 4.0]
     (rates,) = [patch for patch in display.ax_rate_.patches if isinstance(patch, StepPatch)]
     # Each rate holds over its half of an epoch.
     np.testing.assert_array_equal(rates.get_data().values, display.rates)
     np.testing.assert_array_equal(rates.get_data().edges, np.arange(9) / 2)
-    assert legend(display.ax_) == ["learning rate", "snapshots", "training loss", "held-out loss"]
+    assert legend(display.ax_) == ["learning rate", "snapshots", "training loss", "validation loss"]
     assert display.ax_.get_zorder() > display.ax_rate_.get_zorder()
 
 
@@ -591,9 +637,9 @@ def test_many_correlations_are_not_written():
     ("missing", "labels"),
     [
         (["correlation"], ["epoch", "number of members, from the last"]),
-        (["staged_scores"], ["epoch", "number of members, from the last", "member"]),
-        (["member_scores", "staged_scores"], ["epoch", "member"]),
-        (["member_scores", "staged_scores", "correlation"], ["epoch"]),
+        (["staged_errors"], ["epoch", "number of members, from the last", "member"]),
+        (["member_errors", "staged_errors"], ["epoch", "member"]),
+        (["member_errors", "staged_errors", "correlation"], ["epoch"]),
     ],
 )
 def test_panels_without_data_are_left_out(missing, labels):
@@ -624,10 +670,10 @@ def test_into_given_axes_only_the_training_is_drawn():
         ({"losses": [1.0]}, r"'losses' .* each of the 4 epochs. Got an array of shape \(1,\)"),
         ({"valid_losses": [1.0]}, "'valid_losses' .* each of the 4 epochs"),
         ({"correlation": np.ones((2, 3))}, "'correlation' .* a square matrix"),
-        ({"member_places": [1]}, "'member_places' .* each of member_scores"),
+        ({"member_places": [1]}, "'member_places' .* each of member_errors"),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_refused(params, text):
+def test_arrays_that_do_not_belong_together_raise(params, text):
     with pytest.raises(ValueError, match=f"The {text.replace(' .*', ' parameter of Snap.*', 1)}"):
         snapshots(**params)
 
@@ -650,9 +696,9 @@ def test_from_ensemble_takes_what_fit_found(ensemble):
     assert display.rates.shape == (48,)
     np.testing.assert_array_equal(display.rates[7::8], history[:, "lr"])
     np.testing.assert_array_equal(display.snapshot_epochs, np.array(ensemble.snapshot_steps_) / 8)
-    np.testing.assert_allclose(display.member_scores, 1 - ensemble.member_scores_)
+    np.testing.assert_allclose(display.member_errors, 1 - ensemble.member_scores_)
     np.testing.assert_array_equal(display.correlation, ensemble.diversity_.correlation)
-    assert display.staged_scores is None
+    assert display.staged_errors is None
     assert len(display.plot().axes_) == 3
 
 
@@ -661,35 +707,46 @@ def test_from_ensemble_computes_errors_on_given_data(ensemble):
     display = SnapshotDisplay.from_ensemble(ensemble, X, y)
     probas = [member.predict_proba(X) for member in ensemble.estimators_]
     errors = [np.mean(ensemble.classes_[proba.argmax(axis=1)] != y) for proba in probas]
-    np.testing.assert_allclose(display.member_scores, errors)
+    np.testing.assert_allclose(display.member_errors, errors)
     staged = [np.mean(labels != y) for labels in ensemble.staged_predict(X)]
-    np.testing.assert_allclose(display.staged_scores, staged)
+    np.testing.assert_allclose(display.staged_errors, staged)
     assert staged[-1] == pytest.approx(1 - ensemble.score(X, y))
     expected = np.corrcoef([proba.ravel() for proba in probas])
     np.testing.assert_allclose(display.correlation, expected, rtol=1e-5)
     unlabelled = SnapshotDisplay.from_ensemble(ensemble, X)
     np.testing.assert_array_equal(unlabelled.correlation, display.correlation)
-    assert unlabelled.member_scores is unlabelled.staged_scores is None
+    assert unlabelled.member_errors is unlabelled.staged_errors is None
     with pytest.raises(TypeError, match=r"The 'X' parameter of SnapshotDisplay.from_ensemble"):
         SnapshotDisplay.from_ensemble(ensemble, y=y)
+    with pytest.raises(ValueError, match=r"'y' parameter .* each of the 90 samples of X"):
+        SnapshotDisplay.from_ensemble(ensemble, X, y[:5])
 
 
-def test_from_ensemble_without_held_out_data_or_with_hard_voting():
+def test_what_is_not_fitted_has_no_picture():
+    for display, estimator in [
+        (SnapshotDisplay.from_ensemble, SnapshotEnsemble(make_classifier())),
+        (LRRangeDisplay.from_search, LRRangeSearch(make_classifier())),
+    ]:
+        with pytest.raises(NotFittedError):
+            display(estimator)
+
+
+def test_from_ensemble_without_validation_data_or_with_hard_voting():
     hard = SnapshotEnsemble(make_classifier(), n_snapshots=2, voting="hard", random_state=0)
     hard.fit(X_DIGITS, WORDS)
     display = SnapshotDisplay.from_ensemble(hard)
-    assert display.valid_losses is display.member_scores is display.correlation is None
+    assert display.valid_losses is display.member_errors is display.correlation is None
     display = SnapshotDisplay.from_ensemble(hard, X_DIGITS, WORDS)
-    assert display.member_scores.shape == (2,)
-    assert display.staged_scores.shape == (2,)
-    assert display.staged_scores[-1] == pytest.approx(1 - hard.score(X_DIGITS, WORDS))
+    assert display.member_errors.shape == (2,)
+    assert display.staged_errors.shape == (2,)
+    assert display.staged_errors[-1] == pytest.approx(1 - hard.score(X_DIGITS, WORDS))
 
 
 def test_from_ensemble_of_several_runs_has_members_at_each_place():
     runs = SnapshotEnsemble(make_classifier(), n_snapshots=2, n_runs=2, random_state=0)
     display = SnapshotDisplay.from_ensemble(runs.fit(X_DIGITS, WORDS), X_DIGITS, WORDS)
     np.testing.assert_array_equal(display.member_places, [2, 1, 2, 1])
-    assert len(display.staged_scores) == 2
+    assert len(display.staged_errors) == 2
     assert display.correlation.shape == (4, 4)
 
 
@@ -702,7 +759,7 @@ def test_from_ensemble_of_averaged_parameters_shows_those_that_were_averaged():
     assert display.correlation.shape == (3, 3)
     alone = SnapshotDisplay.from_ensemble(averaged, X_DIGITS, WORDS)
     assert alone.correlation is None
-    np.testing.assert_array_equal(alone.member_scores, alone.staged_scores)
+    np.testing.assert_array_equal(alone.member_errors, alone.staged_errors)
 
 
 def test_from_a_regressor_the_error_is_the_variance_left():
@@ -710,7 +767,7 @@ def test_from_a_regressor_the_error_is_the_variance_left():
     X, y = scale(X), scale(y)
     fitted = SnapshotEnsembleRegressor(make_regressor(), n_snapshots=2, random_state=0).fit(X, y)
     display = SnapshotDisplay.from_ensemble(fitted, X, y)
-    assert display.staged_scores[-1] == pytest.approx(1 - fitted.score(X, y), rel=1e-5)
+    assert display.staged_errors[-1] == pytest.approx(1 - fitted.score(X, y), rel=1e-5)
     singles = [1 - r2_score(y, member.predict(X)) for member in fitted.estimators_]
-    np.testing.assert_allclose(display.member_scores, singles, rtol=1e-4)
-    assert display.plot().axes_[1].get_ylabel() == "held-out error (1 - R²)"
+    np.testing.assert_allclose(display.member_errors, singles, rtol=1e-4)
+    assert display.plot().axes_[1].get_ylabel() == "validation error (1 - R²)"

@@ -59,6 +59,7 @@ from sklr.ensemble._members import (
     rows_trained_on,
     train,
 )
+from sklr.ensemble._plot_data import snapshot_plot_data
 from sklr.ensemble._prediction import (
     StateDict,
     count_samples,
@@ -152,10 +153,12 @@ class BaseSnapshotEnsemble(
         """Give the folder of this fit's checkpoints: one for each estimator, data and seed."""
         if self.checkpoint_dir is None:
             return None
-        own = {name: getattr(self, name) for name in ("estimator", "n_snapshots", "schedule")}
+        schedule = self._schedule(self.estimator)
         # Without a seed given, the one of the fit that was interrupted is taken up.
         given = None if self.random_state is None else seed
-        return Path(self.checkpoint_dir) / fingerprint(own, X, y, sample_weight, given)
+        name = fingerprint(self.estimator, schedule, X, y, sample_weight, given)
+        # Absolute: a callback may change the working directory.
+        return Path(self.checkpoint_dir).absolute() / name
 
     def _names(self) -> list[str]:
         """Give the members' names."""
@@ -431,6 +434,10 @@ class BaseSnapshotEnsemble(
     def _staged_average(self, X: Any) -> Iterator[Array]:
         """Yield the weighted mean of the outputs of each run's last 1, 2, ... members."""
         yield from staged_means(self._outputs(X), self._weights_of_members(), self._members_of_runs)
+
+    def _plot_data(self, X: Any, y: Any) -> dict[str, Any]:
+        check_is_fitted(self)
+        return snapshot_plot_data(self, X, y)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted ensemble into a folder: safetensors and a manifest, nothing pickled.

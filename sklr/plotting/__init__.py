@@ -1,4 +1,7 @@
-"""Displays: they hold arrays, and draw them when asked. Matplotlib is imported only then."""
+"""Draw schedules, range tests and snapshot ensembles.
+
+Displays hold the numbers that they draw. Matplotlib is imported only when they are plotted.
+"""
 
 from sklr.plotting._range_test import LRRangeDisplay
 from sklr.plotting._schedule import ScheduleDisplay

@@ -1,16 +1,20 @@
-"""The picture of a range test."""
+"""Draw what a learning-rate range test found."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sklr.plotting._axes import add_legend, drawing_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
 
 Array = npt.NDArray[np.float64]
 
@@ -20,35 +24,41 @@ MARKS: Mapping[str, dict[str, Any]] = {
     "max_lr": {"color": "C4", "linestyle": "--"},
     "steepest_lr": {"color": "0.4", "linestyle": ":", "linewidth": 1.2},
 }
-"""How the rates of a suggestion are drawn."""
+"""Styles of the rates of a suggestion."""
 PHASE_COLORS = ("0.55", "C2", "C3")
-"""Of the rates that are too low, of the descent and of the divergence."""
+"""Colors of the rates that are too low, of the descent and of the divergence."""
 
-LEAST_FALL = 0.02
-"""A curve that falls by less than this part of its first value is drawn for its rise."""
-LEAST_HEIGHT = 0.05
-"""Least height of a picture, as a part of the first value: noise should not look like a fall."""
+MIN_FALL = 0.02
+"""A curve that falls by less than this fraction of its first value is drawn for its rise."""
+MIN_HEIGHT = 0.05
+"""Least height of a picture, as a fraction of the first value: noise should not look like a fall.
+"""
 ROOM = (0.15, 0.3)
-"""Parts of the fall that are left free below it, where the interval is drawn, and above it, where
-the phases are named."""
+"""Room below the fall, for the interval, and above it, for the names of the phases, as fractions of
+its height."""
 MARGIN = 0.02
-"""Part of the range of rates that is left free on each side."""
+"""Fraction of the range of rates that is left free on each side."""
 PANEL = 0.32
-"""Part of the height that the probes take."""
+"""Fraction of the height that the panel of trials takes."""
 OUTLYING = 10.0
-"""A probe this many times as far from the best as the median of all is off the scale."""
+"""A trial this many times as far from the best as the median of all is off the scale."""
 
-Probes = tuple[Array, Array, Array]
-"""Rates, their held-out losses, and the steps that each was trained for."""
+Trials = tuple[Array, Array, Array]
+
+
+class Search(Protocol):
+    """A range search that knows what to draw."""
+
+    def _plot_data(self) -> dict[str, Any]: ...
 
 
 class LRRangeDisplay:
-    """What a learning-rate range test found: the loss against the rate, and the rates it suggests.
+    """Display of a learning-rate range test: the loss against the rate, and the suggested rates.
 
     Parameters
     ----------
     lrs : array-like of shape (n,)
-        Rates.
+        Learning rates.
     losses : array-like of shape (n,)
         Averaged loss at each rate.
     band : pair of array-like of shape (n,), default=None
@@ -56,35 +66,38 @@ class LRRangeDisplay:
     repeats : sequence of (array-like, array-like), default=()
         Rates and losses of the single ramps.
     marks : dict of str to float, default=None
-        Rates to mark, by what they are. Those named as in `LRSuggestion` ('lr', 'base_lr',
+        Rates to mark, by their names. Those named as in `LRSuggestion` ('lr', 'base_lr',
         'max_lr', 'steepest_lr') have their own look.
     scale : {'log', 'linear'}, default='log'
         Scale of the rate's axis.
     title : str, default=None
         Title of the plot.
     phases : pair of float, default=None
-        The rates at which the descent and the divergence begin, NaN where unseen. The phases are
+        The rates at which the descent and the divergence begin, NaN if unknown. The phases are
         shaded.
-    probes : tuple of (array-like, array-like, array-like), default=None
-        Rates that were trained from fresh weights, their held-out losses and the steps that each
-        was trained for; empty for none. They have a panel of their own.
+    trials : triple of array-like of shape (n_trials,), default=None
+        Rates of the trials (short trainings from fresh weights), their validation losses (NaN or
+        infinite if they diverged), and their numbers of steps. They have a panel of their own,
+        unless they are empty.
+    best_trial : int, default=None
+        Index of the best trial, which is ringed.
     interval : pair of float, default=None
-        Lowest and highest rate that the single ramps suggest, NaN for none.
+        Lowest and highest rate that may be as good as the suggestion, NaN for none.
     message : str, default=None
-        Written across the picture: why there is nothing to mark.
+        Text to write across the picture, such as the reason why no rate is marked.
     ylabel : str, default='training loss'
-        What `losses` are.
-    probes_ylabel : str, default='held-out loss'
-        What the probes' losses are.
+        Label of the axis of losses.
+    trials_ylabel : str, default='validation loss'
+        Label of the axis of the trials' losses.
     higher_is_better : bool, default=False
-        Whether losses are scores.
+        Whether all losses are scores, of which higher ones are better.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Where `plot` drew.
-    ax_probes_ : matplotlib Axes or None
-        The panel of the probes below it; None without probes.
+    ax_trials_ : matplotlib Axes or None
+        The panel of the trials below it; None without trials.
     figure_ : matplotlib Figure
         The figure of these axes.
 
@@ -106,11 +119,12 @@ class LRRangeDisplay:
         scale: str = "log",
         title: str | None = None,
         phases: tuple[float, float] | None = None,
-        probes: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike] | None = None,
+        trials: tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike] | None = None,
+        best_trial: int | None = None,
         interval: tuple[float, float] | None = None,
         message: str | None = None,
         ylabel: str = "training loss",
-        probes_ylabel: str = "held-out loss",
+        trials_ylabel: str = "validation loss",
         higher_is_better: bool = False,
     ) -> None:
         self.lrs = np.asarray(lrs)
@@ -121,19 +135,20 @@ class LRRangeDisplay:
         self.scale = scale
         self.title = title
         self.phases = phases
-        self.probes: Probes | None = None
-        if probes is not None and np.size(probes[0]):
-            probe_lrs, probe_losses, steps = (np.asarray(part, dtype=float) for part in probes)
-            self.probes = probe_lrs, probe_losses, steps
+        self.trials: Trials | None = None
+        if trials is not None and np.size(trials[0]):
+            trial_lrs, trial_losses, steps = (np.asarray(part, dtype=float) for part in trials)
+            self.trials = trial_lrs, trial_losses, steps
+        self.best_trial = best_trial
         self.interval = interval
         self.message = message
         self.ylabel = ylabel
-        self.probes_ylabel = probes_ylabel
+        self.trials_ylabel = trials_ylabel
         self.higher_is_better = higher_is_better
 
     @classmethod
-    def from_search(cls, search: Any) -> LRRangeDisplay:
-        """Take the arrays of a fitted LRRangeSearch.
+    def from_search(cls, search: Search) -> LRRangeDisplay:
+        """Make the display of a fitted LRRangeSearch.
 
         Parameters
         ----------
@@ -144,40 +159,16 @@ class LRRangeDisplay:
         -------
         LRRangeDisplay
         """
-        curve, suggestion, probes = search.curve_, search.suggestion_, search.probes_
-        low, high = curve.band
-        scoring = getattr(search, "scoring", None)
-        scored = scoring is not None
-        score = f"held-out score ({_name(scoring)}),\nhigher is better"
-        repeats = _repeats(search.results_, "score" if scored else "loss", curve.lrs)
-        marks = {name: getattr(suggestion, name) for name in MARKS}
-        answered = bool(np.isfinite(suggestion.lr))
-        answer = f", lr = {suggestion.lr:.2g}" if answered else ""
-        return cls(
-            lrs=curve.lrs,
-            losses=-curve.loss if scored else curve.loss,
-            band=None if len(repeats) == 1 else (-high, -low) if scored else (low, high),
-            repeats=repeats,
-            marks={name: lr for name, lr in marks.items() if answered and np.isfinite(lr)},
-            scale=search.scale,
-            title=f"learning-rate range test: {suggestion.status.replace('_', ' ')}{answer}",
-            phases=getattr(search, "phases_", None),
-            probes=(probes["lr"], probes.get("score", probes.get("loss")), probes["steps"]),
-            interval=suggestion.interval if answered else None,
-            message=None if answered else suggestion.message,
-            ylabel=score if scored else "training loss",
-            probes_ylabel="held-out score" if scored else "held-out loss",
-            higher_is_better=scored,
-        )
+        return cls(**search._plot_data())
 
-    def plot(self, ax: Any = None) -> LRRangeDisplay:
-        """Draw the averaged curve, the single ramps, the phases, the marked rates and the probes.
+    def plot(self, ax: Axes | None = None) -> LRRangeDisplay:
+        """Draw the averaged curve, the single ramps, the phases, the marked rates and the trials.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure. Where there are probes, their panel takes the
-            lower part of its place.
+            Where to draw; None makes a figure. The panel of trials, if there are any, takes the
+            lower part of these axes.
 
         Returns
         -------
@@ -191,16 +182,16 @@ class LRRangeDisplay:
         ax = drawing_axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
         ax.set(xscale=self.scale, ylabel=self.ylabel)
-        ax.set_title(self.title, fontsize="medium")
-        self.ax_probes_ = None if self.probes is None else _panel_below(ax)
+        ax.set_title(self.title or "", fontsize="medium")
+        self.ax_trials_ = None if self.trials is None else _panel_below(ax)
         self._set_limits(ax)
         self._draw_phases(ax)
         self._draw_curves(ax)
         self._draw_marks(ax)
         self._draw_interval(ax)
-        if self.probes is not None:
-            self._draw_probes(self.ax_probes_, self.probes)
-        (self.ax_probes_ or ax).set_xlabel("learning rate")
+        if self.ax_trials_ is not None and self.trials is not None:
+            self._draw_trials(self.ax_trials_, self.trials)
+        (self.ax_trials_ or ax).set_xlabel("learning rate")
         sides = ("left", "right") if self.higher_is_better else ("right", "left")
         if self.message is not None:
             # A curve without an answer gets worse from its first value on, or is flat.
@@ -213,27 +204,27 @@ class LRRangeDisplay:
             add_legend(ax, "best")
         return self
 
-    def _draw_phases(self, ax: Any) -> None:
-        """Shade the phases that were seen, each with its name at its left end."""
+    def _draw_phases(self, ax: Axes) -> None:
+        """Shade the phases that are known, each with its name at its left end."""
         lrs = self._ramp_lrs()
         if self.phases is None or not lrs.size:
             return
         left, right = lrs.min(), lrs.max()
         descent, divergence = np.clip(np.asarray(self.phases, dtype=float), left, right)
-        # What lies below an unseen descent has no name.
+        # If the descent is unknown, so is what lies below it: NaN makes no span.
         spans = [
             (left, descent),
             (descent, right if np.isnan(divergence) else divergence),
             (divergence, right),
         ]
         names = ("too low", "ascent" if self.higher_is_better else "descent", "divergence")
-        written: list[Any] = []
+        written: list[Text] = []
         for name, color, (low, high) in zip(names, PHASE_COLORS, spans, strict=True):
             if _fraction(ax, high) - _fraction(ax, low) > 0.01:
                 ax.axvspan(low, high, color=color, alpha=0.1, linewidth=0, zorder=0)
                 written.append(_write_at_top(ax, name, _fraction(ax, low), written))
 
-    def _draw_curves(self, ax: Any) -> None:
+    def _draw_curves(self, ax: Axes) -> None:
         for index, (lrs, losses) in enumerate(self.repeats):
             label = "single ramps"[: -1 if len(self.repeats) == 1 else None]
             ax.plot(
@@ -250,17 +241,17 @@ class LRRangeDisplay:
         label = "smoothed" if len(self.repeats) == 1 else "mean, smoothed"
         ax.plot(self.lrs, self.losses, color="C0", linewidth=2, zorder=3, label=label)
 
-    def _draw_marks(self, ax: Any) -> None:
+    def _draw_marks(self, ax: Axes) -> None:
         """Draw the rates in both panels; their numbers are in the legend."""
         others = (f"C{index}" for index in count(5))
         for name, lr in self.marks.items():
             style = MARKS.get(name) or {"color": next(others), "linestyle": "--"}
             ax.axvline(lr, label=self._label(name), zorder=2, **style)
-            if self.ax_probes_ is not None:
-                self.ax_probes_.axvline(lr, zorder=2, alpha=0.6, **style)
+            if self.ax_trials_ is not None:
+                self.ax_trials_.axvline(lr, zorder=2, alpha=0.6, **style)
 
     def _label(self, name: str) -> str | None:
-        """Give the words for a mark in the legend: one entry for both bounds of a cycle."""
+        """Return a mark's entry in the legend; both bounds of a cycle share one."""
         number = f"{self.marks[name]:.2g}"
         if name == "steepest_lr":
             return f"steepest {'ascent' if self.higher_is_better else 'descent'} = {number}"
@@ -271,9 +262,9 @@ class LRRangeDisplay:
                 return None
         return f"{name} = {number}"
 
-    def _draw_interval(self, ax: Any) -> None:
+    def _draw_interval(self, ax: Axes) -> None:
         low, high = self.interval or (np.nan, np.nan)
-        # One ramp alone has no interval.
+        # False for NaN, and for an interval of no width.
         if not low < high:
             return
         ax.plot(
@@ -287,69 +278,70 @@ class LRRangeDisplay:
             label=f"interval of lr: {low:.2g} to {high:.2g}",
         )
 
-    def _draw_probes(self, ax: Any, probes: Probes) -> None:
-        """Draw what each probe came to, larger the longer it was trained."""
-        lrs, losses, steps = probes
+    def _draw_trials(self, ax: Axes, trials: Trials) -> None:
+        """Draw the loss of each trial, larger the longer it was trained."""
+        lrs, losses, steps = trials
         worse = self._worse
-        low, high = _limits_of_probes(worse * losses)
-        ended = ~np.isfinite(losses)
-        off = ~ended & (worse * losses > high)
+        low, high = _trial_limits(worse * losses)
+        diverged = ~np.isfinite(losses)
+        off = ~diverged & (worse * losses > high)
         sizes = 15 + 45 * steps / steps.max(initial=1)
-        for n_steps in np.unique(steps[~ended & ~off]):
-            those = ~ended & ~off & (steps == n_steps)
+        for n_steps in np.unique(steps[~diverged & ~off]):
+            rung = ~diverged & ~off & (steps == n_steps)
             label = f"{n_steps:.0f} steps"
-            ax.scatter(lrs[those], losses[those], sizes[those], "C0", label=label, zorder=3)
+            ax.scatter(lrs[rung], losses[rung], sizes[rung], "C0", label=label, zorder=3)
+        # Losses that cannot be shown are marked near the worse end, in fractions of the height.
         beyond = 0.1 if self.higher_is_better else 0.9
-        style = {"color": "C1", "transform": ax.get_xaxis_transform(), "zorder": 3}
-        if ended.any():
-            ax.scatter(lrs[ended], [beyond] * ended.sum(), marker="x", label="diverged", **style)
+        style: dict[str, Any] = {"color": "C1", "transform": ax.get_xaxis_transform(), "zorder": 3}
+        if diverged.any():
+            ends = [beyond] * diverged.sum()
+            ax.scatter(lrs[diverged], ends, marker="x", label="diverged", **style)
         if off.any():
-            marker = "v" if self.higher_is_better else "^"
-            ax.scatter(
-                lrs[off], [beyond] * off.sum(), marker=marker, label="off the scale", **style
-            )
-        best = _best_probe(worse * losses, steps)
+            marker, ends = "v" if self.higher_is_better else "^", [beyond] * off.sum()
+            ax.scatter(lrs[off], ends, marker=marker, label="off the scale", **style)
+        best = self.best_trial
         if best is not None:
-            ring = {"facecolors": "none", "edgecolors": "C3", "linewidths": 1.5}
+            ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "C3", "linewidths": 1.5}
             ax.scatter(lrs[best], losses[best], 160, label="best", zorder=4, **ring)
-        ax.set_ylim(sorted((worse * low, worse * high)))
-        ax.set_ylabel(self.probes_ylabel)
+        ax.set_ylim(*sorted((worse * low, worse * high)))
+        ax.set_ylabel(self.trials_ylabel)
         add_legend(ax, "center left", ncols=2, title="trial trainings from fresh weights")
 
-    def _set_limits(self, ax: Any) -> None:
+    def _set_limits(self, ax: Axes) -> None:
         """Show all rates, and of the losses the fall: a diverging end would flatten it."""
-        probed = () if self.probes is None else self.probes[0]
-        lrs = np.concatenate([self._ramp_lrs(), list(self.marks.values()), probed])
+        tried = () if self.trials is None else self.trials[0]
+        lrs = np.concatenate([self._ramp_lrs(), list(self.marks.values()), tried])
         if lrs.size and lrs.min() < lrs.max():
             to_axis = ax.xaxis.get_transform()
             ends = to_axis.transform([lrs.min(), lrs.max()])
             margin = MARGIN * (ends[1] - ends[0])
-            ax.set_xlim(to_axis.inverted().transform([ends[0] - margin, ends[1] + margin]))
+            left, right = to_axis.inverted().transform([ends[0] - margin, ends[1] + margin])
+            ax.set_xlim(left, right)
         if np.isfinite(self.losses).any():
             ax.set_ylim(self._fall_limits())
 
     def _ramp_lrs(self) -> Array:
-        """Give all rates that the ramps came to."""
+        """Return all rates of the averaged curve and the single ramps."""
         return np.concatenate([self.lrs, *(lrs for lrs, _ in self.repeats)]).astype(float)
 
     def _fall_limits(self) -> tuple[float, float]:
-        """Give the ends of the axis of losses that show the curve from its first to its best."""
+        """Return limits of the axis of losses that show the curve from its first to its best."""
         finite = np.isfinite(self.losses)
         lrs, losses = self.lrs[finite], self._worse * self.losses[finite]
         best, first = int(np.argmin(losses)), float(losses[0])
         band = [self._worse * np.asarray(edge)[finite][: best + 1] for edge in self.band or ()]
         fall = np.concatenate([losses[: best + 1], *band, *self._noise(float(lrs[best]))])
         low, top = float(fall.min()), float(fall.max())
-        if first - losses[best] < LEAST_FALL * abs(first):
+        if first - losses[best] < MIN_FALL * abs(first):
             # Without a fall the rise is all there is to see, as far as it has a scale.
             top = max(top, min(float(losses.max()), first + abs(first)))
         low, top = sorted((self._worse * low, self._worse * top))
-        missing = max(0.0, max(LEAST_HEIGHT * abs(first), 1e-12) - (top - low))
+        missing = max(0.0, max(MIN_HEIGHT * abs(first), 1e-12) - (top - low))
         height = top - low + missing
         return low - missing / 2 - ROOM[0] * height, top + missing / 2 + ROOM[1] * height
 
     def _noise(self, last_lr: float) -> Iterator[Array]:
-        """Give what the single ramps reach up to a rate, but for their spikes."""
+        """Yield the bounds of each single ramp up to a rate, without its spikes."""
         for lrs, losses in self.repeats:
             noise = self._worse * np.asarray(losses, dtype=float)
             noise = noise[(np.asarray(lrs) <= last_lr) & np.isfinite(noise)]
@@ -358,60 +350,64 @@ class LRRangeDisplay:
 
     @property
     def _worse(self) -> float:
-        """The direction on the axis of losses in which they are worse."""
+        """The sign of the direction in which losses get worse."""
         return -1.0 if self.higher_is_better else 1.0
 
 
-def _panel_below(ax: Any) -> Any:
-    """Divide the place of axes: they keep the upper part, and new ones get the lower."""
+def _panel_below(ax: Axes) -> Axes:
+    """Divide the area of axes: they keep the upper part, and new axes get the lower."""
     heights = [1 - PANEL, PANEL]
     place = ax.get_subplotspec()
     if place is None:
+        # Axes outside of any grid.
         left, bottom, width, height = ax.get_position().bounds
-        ax.set_position([left, bottom + height * (PANEL + 0.04), width, height * (0.96 - PANEL)])
-        below = ax.figure.add_axes([left, bottom, width, height * PANEL], sharex=ax)
+        ax.set_position((left, bottom + height * (PANEL + 0.04), width, height * (0.96 - PANEL)))
+        below = ax.figure.add_axes((left, bottom, width, height * PANEL))
+        below.sharex(ax)
     else:
-        upper, lower = place.subgridspec(2, 1, height_ratios=heights, hspace=0.08)
-        ax.set_subplotspec(upper)
-        below = ax.figure.add_subplot(lower, sharex=ax)
+        grid = place.subgridspec(2, 1, height_ratios=heights, hspace=0.08)
+        ax.set_subplotspec(grid[0])
+        below = ax.figure.add_subplot(grid[1], sharex=ax)
     ax.tick_params(labelbottom=False)
     # What the user draws next belongs to the upper part.
     ax.figure.sca(ax)
     return below
 
 
-def _fraction(ax: Any, lr: float) -> float:
-    """Give the place of a rate between the left end of axes, 0, and the right one, 1."""
+def _fraction(ax: Axes, lr: float) -> float:
+    """Return the position of a rate as a fraction of the width of axes."""
     left, right, place = ax.xaxis.get_transform().transform([*ax.get_xlim(), lr])
     return float((place - left) / (right - left))
 
 
-def _limits_of_probes(losses: Array) -> tuple[float, float]:
-    """Give the least and the highest loss to show, without probes that are far off."""
+def _trial_limits(losses: Array) -> tuple[float, float]:
+    """Return the least and the highest loss to show, without trials that are far off."""
     finite = losses[np.isfinite(losses)]
     if not finite.size:
         return 0.0, 1.0
     low, middle = float(finite.min()), float(np.median(finite))
-    far = low + OUTLYING * max(middle - low, LEAST_HEIGHT * abs(low), 1e-12)
+    far = low + OUTLYING * max(middle - low, MIN_HEIGHT * abs(low), 1e-12)
     high = float(finite[finite <= far].max())
-    height = max(high - low, LEAST_HEIGHT * abs(low), 1e-12)
+    height = max(high - low, MIN_HEIGHT * abs(low), 1e-12)
     return low - 0.25 * height, high + 0.45 * height
 
 
-def _best_probe(losses: Array, steps: Array) -> int | None:
-    """Give the index of the best of those that were trained longest; None where none is finite."""
-    longest = np.where(steps == steps.max(initial=0), losses, np.inf)
-    best = int(np.argmin(longest)) if longest.size else 0
-    return best if longest.size and np.isfinite(longest[best]) else None
+def _write_at_top(ax: Axes, name: str, start: float, others: Sequence[Text]) -> Text:
+    """Write a name at the top of axes, on the first of three lines where it overlaps no other.
 
-
-def _write_at_top(ax: Any, name: str, start: float, others: Sequence[Any]) -> Any:
-    """Write a name from a place between the left end of axes, 0, and the right one, 1.
-
-    It goes on the first of three lines where it does not run into others. Gives the text.
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to write.
+    name : str
+        The text.
+    start : float
+        Its left end, as a fraction of the width of the axes.
+    others : sequence of matplotlib Text
+        The names written so far.
     """
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 1}
-    style = {"fontsize": "x-small", "color": "0.3", "bbox": box, "zorder": 4}
+    box: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 1}
+    style: dict[str, Any] = {"fontsize": "x-small", "color": "0.3", "bbox": box, "zorder": 4}
     text = ax.text(start + 0.01, 0.975, name, transform=ax.transAxes, va="top", **style)
     if text.get_window_extent().x1 > ax.get_window_extent().x1:
         text.set(x=0.99, horizontalalignment="right")
@@ -423,35 +419,14 @@ def _write_at_top(ax: Any, name: str, start: float, others: Sequence[Any]) -> An
     return text
 
 
-def _write_across(ax: Any, message: str, side: str) -> None:
+def _write_across(ax: Axes, message: str, side: str) -> None:
     """Write a message into the upper half of axes, at one side."""
-    box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "0.7", "alpha": 0.9}
-    place = {"transform": ax.transAxes, "ha": side, "va": "top", "zorder": 5}
+    box: dict[str, Any] = {
+        "boxstyle": "round",
+        "facecolor": "white",
+        "edgecolor": "0.7",
+        "alpha": 0.9,
+    }
+    place: dict[str, Any] = {"transform": ax.transAxes, "ha": side, "va": "top", "zorder": 5}
     x = 0.03 if side == "left" else 0.97
     ax.text(x, 0.9, textwrap.fill(message, 36), fontsize="small", bbox=box, **place)
-
-
-def _repeats(results: Mapping[str, Any], column: str, lrs: Array) -> list[tuple[Array, Array]]:
-    """Give the rates and losses, or scores, of each ramp of the round that a curve averages.
-
-    Rounds differ by the range of their rates. Of several over the curve's range the last counts.
-    """
-    if column not in results:
-        return []
-    repeat = results["repeat"]
-    rounds = results.get("round", np.zeros(len(repeat)))
-    for number in np.unique(rounds)[::-1]:
-        ramps = [(rounds == number) & (repeat == index) for index in np.unique(repeat)]
-        drawn = [(results["lr"][ramp], results[column][ramp]) for ramp in ramps if ramp.any()]
-        n = min(2, len(lrs), len(drawn[0][0]))
-        if np.allclose(drawn[0][0][:n], lrs[:n]):
-            return drawn
-    return []
-
-
-def _name(scoring: Any) -> str:
-    """Give a scorer's name as it is to be read."""
-    # What make_scorer makes holds the function.
-    function = getattr(scoring, "_score_func", scoring)
-    name = function if isinstance(function, str) else getattr(function, "__name__", repr(function))
-    return textwrap.shorten(name.replace("_", " "), 24, placeholder="...")

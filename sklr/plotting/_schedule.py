@@ -1,14 +1,20 @@
-"""The picture of a schedule."""
+"""Draw the rate of a schedule over a training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sklr._validation import ParameterTypeError, check_integer
 from sklr.plotting._axes import drawing_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FROM_SCHEDULE = "ScheduleDisplay.from_schedule"
 
 
 class ScheduleDisplay:
@@ -19,11 +25,11 @@ class ScheduleDisplay:
     steps : array-like of shape (n_steps,)
         Steps (training batches).
     rates : array-like of shape (n_steps,)
-        The rate of each.
+        Learning rate of each step.
     snapshot_steps : array-like of int, default=()
-        Steps at which snapshots are due, marked in the plot.
+        Numbers of completed steps after which snapshots are due, marked in the plot.
     steps_per_epoch : int, default=None
-        Draws epochs instead of steps where it is given.
+        Training batches of an epoch, to draw epochs instead of steps.
     name : str, default=None
         Title of the plot.
 
@@ -71,31 +77,51 @@ class ScheduleDisplay:
 
         Parameters
         ----------
-        schedule : schedule
-            A value of `sklr.schedules`.
+        schedule : schedule or callable
+            A value of `sklr.schedules`, or any function of the step that returns the rate.
         n_steps : int
-            Steps to draw.
+            Number of steps to draw, at least 1.
         steps_per_epoch : int, default=None
-            Draws epochs instead of steps where it is given.
+            Training batches of an epoch, to draw epochs instead of steps.
         name : str, default=None
-            Title of the plot; None is the schedule's repr.
+            Title of the plot; None is the schedule's repr, or the function's name.
 
         Returns
         -------
         ScheduleDisplay
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `schedule` is not callable, or `n_steps` no integer above 0.
+
+        Examples
+        --------
+        >>> from sklr.plotting import ScheduleDisplay
+        >>> ScheduleDisplay.from_schedule(lambda step: 0.1 / (1 + step), n_steps=2).rates
+        array([0.1 , 0.05])
         """
-        steps = np.arange(n_steps)
-        snapshots = schedule.snapshot_steps(n_steps)  # type: ignore[attr-defined]
+        if not callable(schedule):
+            requirement = "be a schedule, or a function of the step that returns the rate"
+            raise ParameterTypeError(FROM_SCHEDULE, "schedule", requirement, schedule)
+        n_steps = check_integer(FROM_SCHEDULE, "n_steps", n_steps, at_least=1)
+        if hasattr(schedule, "snapshot_steps"):
+            rates = schedule(np.arange(n_steps))
+            snapshots = tuple(schedule.snapshot_steps(n_steps))
+        else:
+            # Other functions may neither take arrays nor know of snapshots.
+            rates = [float(schedule(step)) for step in range(n_steps)]
+            snapshots = ()
         return cls(
-            steps=steps,
-            rates=schedule(steps),
+            steps=np.arange(n_steps),
+            rates=rates,
             # A training without cycles has its only snapshot at the end: nothing to mark.
             snapshot_steps=snapshots if snapshots != (n_steps,) else (),
             steps_per_epoch=steps_per_epoch,
-            name=repr(schedule) if name is None else name,
+            name=getattr(schedule, "__name__", repr(schedule)) if name is None else name,
         )
 
-    def plot(self, ax: Any = None, **kwargs: Any) -> ScheduleDisplay:
+    def plot(self, ax: Axes | None = None, **kwargs: Any) -> ScheduleDisplay:
         """Draw the rate over the training.
 
         Parameters
@@ -118,6 +144,7 @@ class ScheduleDisplay:
         length = self.steps_per_epoch or 1
         ax.plot(self.steps / length, self.rates, **kwargs)
         for index, step in enumerate(self.snapshot_steps):
+            # One entry in the legend is enough for all of them.
             label = "snapshot due" if index == 0 else None
             ax.axvline(step / length, color="0.7", linestyle=":", zorder=0, label=label)
         if self.snapshot_steps.size:
