@@ -40,8 +40,18 @@ def test_schedule_display_draws_the_rates(shown):
     marks = [mark.get_xdata()[0] for mark in display.ax_.get_lines()[1:]]
     assert marks == [10, 20]
     assert display.figure_ is display.ax_.figure
-    assert display.ax_.get_title() == repr(value)
+    assert display.ax_.get_title().replace("\n", " ") == repr(value)
     assert not shown
+
+
+def test_a_long_title_is_wrapped_to_the_figure():
+    value = schedules.SGDR(min_lr=0.0, max_lr=0.1, cycle_length=30, cycle_mult=1.5)
+    display = ScheduleDisplay.from_schedule(value, 100, name=f"{value} and {value}").plot()
+    display.figure_.canvas.draw()
+    title = display.ax_.title.get_window_extent()
+    assert title.x0 >= 0
+    assert title.x1 <= display.figure_.bbox.x1
+    assert " ".join(display.ax_.get_title().split()) == f"{value} and {value}"
 
 
 def test_a_schedule_without_cycles_has_no_marks():
@@ -609,11 +619,11 @@ def test_the_legend_of_the_training_has_room_above_the_curves():
 def test_members_stand_where_they_join():
     ax = snapshots().plot().axes_[1]
     # The last member, the best here, is alone the ensemble of one.
-    assert drawn(ax) == {"the member that joins": [[3, 0.3], [2, 0.2], [1, 0.1]]}
-    together = lines(ax)["the last members together"]
+    assert drawn(ax) == {"each member alone": [[3, 0.3], [2, 0.2], [1, 0.1]]}
+    together = lines(ax)["last members together"]
     np.testing.assert_array_equal(together.get_xydata(), [[1, 0.1], [2, 0.08], [3, 0.09]])
     several = snapshots(member_places=[2, 1, 1]).plot().axes_[1]
-    assert drawn(several)["the member that joins"] == [[2, 0.3], [1, 0.2], [1, 0.1]]
+    assert drawn(several)["each member alone"] == [[2, 0.3], [1, 0.2], [1, 0.1]]
 
 
 def test_correlations_are_an_annotated_image():
@@ -624,6 +634,8 @@ def test_correlations_are_an_annotated_image():
     written = {text.get_position(): text.get_text() for text in ax.texts}
     assert len(written) == 9
     assert written[1, 3] == written[3, 1] == "0.80"
+    alike = snapshots(correlation=1 - (1 - CORRELATION) / 10).plot().axes_[2]
+    assert {text.get_text() for text in alike.texts} == {"1.000", "0.990", "0.980", "0.995"}
     assert ax.get_ylim() == (3.5, 0.5)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FROM_SCHEDULE = "ScheduleDisplay.from_schedule"
+TITLE_WIDTH = 72
+"""Most characters of a line of the title."""
 
 
 class ScheduleDisplay:
@@ -152,8 +155,9 @@ class ScheduleDisplay:
         ax.set(
             xlabel="step (training batch)" if self.steps_per_epoch is None else "epoch",
             ylabel="learning rate",
-            title=self.name,
         )
+        # The repr of a schedule may be wider than the axes.
+        ax.set_title(textwrap.fill(self.name or "", TITLE_WIDTH), fontsize="medium")
         ax.set_ylim(bottom=0)
         self.ax_, self.figure_ = ax, ax.figure
         return self

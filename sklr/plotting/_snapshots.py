@@ -230,10 +230,10 @@ class SnapshotDisplay:
             if places is None:
                 places = np.arange(len(self.member_errors), 0, -1)
             ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "0.4", "zorder": 3}
-            ax.scatter(places, self.member_errors, 60, label="the member that joins", **ring)
+            ax.scatter(places, self.member_errors, 60, label="each member alone", **ring)
         if self.staged_errors is not None:
             counts = np.arange(1, len(self.staged_errors) + 1)
-            ax.plot(counts, self.staged_errors, ".-", color="C0", label="the last members together")
+            ax.plot(counts, self.staged_errors, ".-", color="C0", label="last members together")
         ax.locator_params("x", integer=True)
         ax.set(xlabel="number of members, from the last", ylabel=self.error_name)
         ax.set_title("error", fontsize="medium")
@@ -252,7 +252,7 @@ class SnapshotDisplay:
         if len(matrix) <= ANNOTATED:
             ax.set(xticks=range(1, len(matrix) + 1), yticks=range(1, len(matrix) + 1))
             # Members of one basin differ in the third digit.
-            digits = 3 if matrix.min() > 0.99 else 2
+            digits = 3 if low > 0.9 else 2
             for (row, column), value in np.ndenumerate(matrix):
                 text = f"{value:.{digits}f}"
                 color = "black" if value - low > 0.6 * (1 - low) else "white"
