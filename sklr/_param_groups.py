@@ -1,91 +1,172 @@
-"""Writing rates to an optimizer's parameter groups, each in proportion to its initial rate."""
+"""Write rates and momentum to an optimizer's parameter groups, each in its own proportion.
+
+A group's proportion is its initial rate over the optimizer's own. It is noted in the group, so that
+it travels in the optimizer's state and in pickles.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from typing import Any
 
+from sklr._warnings import warn
+
 RATIO = "lr_ratio"
-"""Key of a group for its ratio, which so travels in the optimizer's state and in pickles."""
+"""Key of a group for its proportion."""
 REFERENCE = "lr_reference"
-"""Key of the groups for the rate of which their ratios are, where none has the optimizer's own."""
+"""Key of the groups for the rate that proportions refer to, if it is not the optimizer's own."""
+WRITTEN = "lr_written"
+"""Key of a group for the rate that was written last: any other was set by the user."""
 HAS_MOMENTUM = "has_momentum"
 """Key of a group that uses momentum."""
 
-Groups = list[dict[str, Any]]
+Group = dict[str, Any]
+Groups = list[Group]
 
 
 def initial_rates(groups: Groups) -> list[float]:
-    """Give each group's initial rate: what a torch scheduler noted of it, else its rate."""
+    """Return each group's initial rate: what a torch scheduler noted of it, else its rate."""
     return [float(group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
 
-def reference_lr(groups: Groups, own_lr: float) -> float:
-    """Give the initial rate that a schedule's rate takes the place of.
+def reference_lr(rates: Collection[float], own_lr: float) -> float:
+    """Return the initial rate that a schedule's rate takes the place of.
 
-    It is the optimizer's own where a group has that. It need not be anyone's: all groups may name
+    It is the optimizer's own if a group has that. It need not be anyone's: all groups may name
     rates, and torch's CyclicLR and OneCycleLR leave initial rates of their own behind. Then it is
     the highest group's, so that no group goes above the schedule.
     """
-    initial = initial_rates(groups)
-    return own_lr if own_lr and own_lr in initial else max(initial)
+    return own_lr if own_lr and own_lr in rates else max(rates)
 
 
 def initial_ratios(groups: Groups, reference: float) -> list[float]:
-    """Give each group's initial rate over the one that the schedule's takes the place of."""
+    """Return each group's initial rate over the one that the schedule's takes the place of."""
     return [lr / reference if reference else 1.0 for lr in initial_rates(groups)]
 
 
-def note_ratios(groups: Groups, own_lr: float) -> float:
-    """Note each group's ratio in it, once, and give the rate that a peak of None stands for.
+def note_ratios(groups: Groups, own_lr: float, stated: Collection[float] = ()) -> float:
+    """Note each group's proportion in it, once, and return the rate that a peak of None stands for.
 
-    A rate that is a tensor becomes the group's own: until then it may be the user's, a parameter
-    of the net that nothing may write to.
+    A group that is added to a training is noted when it is first seen: by its rate over the
+    optimizer's own, or, at the rate that another group has just now, by that group's proportion.
+
+    Parameters
+    ----------
+    groups : list of dict
+        The optimizer's groups.
+    own_lr : float
+        The optimizer's own rate.
+    stated : collection of float, default=()
+        Rates that the user gave to groups. A proportion above one is warned of if it is not stated:
+        in an optimizer state that was loaded, the group that has the optimizer's rate may be
+        another.
     """
-    if not any(RATIO in group for group in groups):
-        reference = reference_lr(groups, own_lr)
-        if reference != own_lr:
-            for group in groups:
-                group[REFERENCE] = reference
-    reference = next((group[REFERENCE] for group in groups if REFERENCE in group), own_lr)
-    for group, ratio in zip(groups, initial_ratios(groups, reference), strict=True):
-        if RATIO not in group:
-            group[RATIO] = ratio
-            if hasattr(group["lr"], "clone"):
-                group["lr"] = group["lr"].clone()
+    noted = [group for group in groups if RATIO in group]
+    new = [group for group in groups if RATIO not in group]
+    if not new:
+        return _noted_reference(groups, own_lr)
+    if not noted:
+        rates = initial_rates(groups)
+        reference = reference_lr(rates, own_lr)
+        _note(groups, rates, reference, own_lr)
+        if not set(rates) <= {*stated, own_lr}:
+            warn_of_excess(rates, reference, "initialize the net with lr set to that group's rate")
+        return reference
+    reference = _noted_reference(noted, own_lr)
+    for group in new:
+        lr = float(group["lr"])
+        like = (other[RATIO] for other in noted if _is_written(other, lr))
+        group[RATIO] = next(like, lr / reference if reference else 1.0)
+        _own_tensor(group)
     return reference
 
 
+def follow_user(groups: Groups, own_lr: float) -> None:
+    """Take the rates that the user has set since the last training for initial ones."""
+    changed = [
+        group for group in groups if WRITTEN in group and not _is_written(group, group["lr"])
+    ]
+    rates = [float(group["lr"]) for group in changed]
+    if changed and len(changed) == len(groups):
+        for group in groups:
+            group.pop(REFERENCE, None)
+        _note(groups, rates, reference_lr(rates, own_lr), own_lr)
+    else:
+        reference = _noted_reference(groups, own_lr)
+        for group, lr in zip(changed, rates, strict=True):
+            group[RATIO] = lr / reference if reference else 1.0
+            _own_tensor(group)
+
+
+def warn_of_excess(rates: list[float], reference: float, remedy: str) -> None:
+    """Warn if a group would train at a multiple of the schedule's rates."""
+    highest = max(rates)
+    if highest > reference > 0:
+        warn(
+            f"Parameter group {rates.index(highest)} trains at {highest / reference:.3g} times the "
+            f"schedule's rates, since its initial rate is {highest:g} and the optimizer's own is "
+            f"{reference:g}. If the schedule's rates are meant for this group, {remedy}."
+        )
+
+
+def _note(groups: Groups, rates: list[float], reference: float, own_lr: float) -> None:
+    for group, lr in zip(groups, rates, strict=True):
+        group[RATIO] = lr / reference if reference else 1.0
+        if reference != own_lr:
+            group[REFERENCE] = reference
+        _own_tensor(group)
+
+
+def _noted_reference(groups: Groups, own_lr: float) -> float:
+    return next((float(group[REFERENCE]) for group in groups if REFERENCE in group), own_lr)
+
+
+def _own_tensor(group: Group) -> None:
+    """Make a rate that is a tensor the group's own.
+
+    Until then it may be the user's, a parameter of the net that nothing may write to.
+    """
+    if hasattr(group["lr"], "clone"):
+        group["lr"] = group["lr"].clone()
+
+
+def _is_written(group: Group, lr: Any) -> bool:
+    # A tensor holds the rate in single precision.
+    return WRITTEN in group and math.isclose(group[WRITTEN], float(lr), rel_tol=1e-6, abs_tol=1e-37)
+
+
 def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
-    """Give the function that writes a schedule's rate to all groups, all decided before."""
+    """Return the function that writes a schedule's rate to all groups, all decided before."""
     # A capturable optimizer holds its rate in a tensor, which must stay the same object.
     if any(hasattr(group["lr"], "fill_") for group in groups):
 
         def write(rate: float) -> None:
             for group, ratio in zip(groups, ratios, strict=True):
+                group[WRITTEN] = lr = rate * ratio
                 if hasattr(group["lr"], "fill_"):
-                    group["lr"].fill_(rate * ratio)
+                    group["lr"].fill_(lr)
                 else:
-                    group["lr"] = rate * ratio
+                    group["lr"] = lr
 
     elif set(ratios) == {1.0}:
 
         def write(rate: float) -> None:
             for group in groups:
-                group["lr"] = rate
+                group["lr"] = group[WRITTEN] = rate
 
     else:
         pairs = list(zip(groups, ratios, strict=True))
 
         def write(rate: float) -> None:
             for group, ratio in pairs:
-                group["lr"] = rate * ratio
+                group["lr"] = group[WRITTEN] = rate * ratio
 
     return write
 
 
 def momentum_groups(groups: Groups) -> Groups:
-    """Give the groups that use momentum (or Adam's first beta), noting it in each.
+    """Return the groups that use momentum (or Adam's first beta), noting it in each.
 
     The note keeps a group whose momentum a schedule has brought to 0.
     """
@@ -96,7 +177,7 @@ def momentum_groups(groups: Groups) -> Groups:
 
 
 def momentum_writer(groups: Groups) -> Callable[[float], None]:
-    """Give the function that writes momentum, or Adam's first beta, to all groups that use it."""
+    """Return the function that writes momentum, or Adam's first beta, to all groups with it."""
     groups = momentum_groups(groups)
 
     def write(momentum: float) -> None:

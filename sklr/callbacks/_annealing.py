@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sklr import schedules
 from sklr._validation import ParameterValueError, check_increasing, check_number
-from sklr.callbacks._base import Plan
 from sklr.callbacks._named import NamedSchedule
+from sklr.callbacks._run import Plan
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -62,7 +62,7 @@ class StepDecay(NamedSchedule):
     def _needs_total(self) -> bool:
         return super()._needs_total() or (self.every is None and self.milestones is None)
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.StepDecay:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.StepDecay:
         lr = self._peak("lr", plan)
         if self.every is not None:
             if self.milestones is not None:
@@ -116,7 +116,7 @@ class ExponentialDecay(NamedSchedule):
     lr: float | None = None
     gamma: float = 0.95
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.ExponentialDecay:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.ExponentialDecay:
         gamma = check_number(self, "gamma", self.gamma, above=0, at_most=1)
         gamma **= 1 / self._unit_steps(plan)
         return schedules.ExponentialDecay(lr=self._peak("lr", plan), gamma=gamma)
@@ -160,8 +160,10 @@ class InverseTimeDecay(NamedSchedule):
     lr: float | None = None
     decay_rate: float = 0.1
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.InverseTimeDecay:
-        decay_rate = check_number(self, "decay_rate", self.decay_rate, at_least=0) / self._unit_steps(plan)
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.InverseTimeDecay:
+        decay_rate = check_number(
+            self, "decay_rate", self.decay_rate, at_least=0
+        ) / self._unit_steps(plan)
         return schedules.InverseTimeDecay(lr=self._peak("lr", plan), decay_rate=decay_rate)
 
 
@@ -205,7 +207,7 @@ class CosineDecay(NamedSchedule):
     def _needs_total(self) -> bool:
         return True
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.CosineDecay:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.CosineDecay:
         max_lr = self._peak("max_lr", plan)
         min_lr = self._floor("min_lr", max_lr, 0.0)
         return schedules.CosineDecay(min_lr=min_lr, max_lr=max_lr, n_steps=n_steps)

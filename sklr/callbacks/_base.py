@@ -1,184 +1,190 @@
-"""What every schedule callback does: find the step, write its rate, record it."""
+"""The base of all schedule callbacks: find the step, write its rate, record it."""
 
 from __future__ import annotations
 
 import inspect
 import math
-import warnings
-from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
-from weakref import WeakKeyDictionary
 
+import numpy as np
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 
-from sklr._param_groups import RATIO, Groups, momentum_writer, note_ratios, rate_writer
+from sklr._param_groups import follow_user
 from sklr._validation import (
     ParameterTypeError,
     ParameterValueError,
     check_integer,
+    check_number,
     check_option,
 )
+from sklr._warnings import warn
 from sklr.callbacks import _progress
+from sklr.callbacks._run import Plan, Rate, Run, net_optimizer, runs
+from sklr.plotting import ScheduleDisplay
 from sklr.schedules import BaseSchedule
+from sklr.schedules._base import whole
+
+__all__ = ["Plan", "Rate", "Run", "ScheduleCallback", "own_lr", "runs", "steps_per_epoch"]
 
 UNITS = ("epoch", "batch", "fraction")
-
-Rate = Callable[[float], float]
-"""Gives the rate of a step."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a schedule may depend on beside its own parameters.
-
-    Attributes
-    ----------
-    steps_per_epoch : int or None
-        Training batches of an epoch; None where the data has no length.
-    n_steps : int or None
-        Steps of the whole training; None where that is not known.
-    lr : float or None
-        The optimizer's own rate; None where there is no optimizer to ask.
-    """
-
-    steps_per_epoch: int | None
-    n_steps: int | None
-    lr: float | None
-
-
-class Run:
-    """The state of one net's training under a schedule; it lives beside the callback.
-
-    So the user's callback object stays as it was made, and may serve several nets.
-
-    Attributes
-    ----------
-    step : int or float
-        The step that comes next, or that is being done.
-    begun : int or float
-        The step that was begun last.
-    n_steps : int or None
-        Steps of the whole training; None where that is not known.
-    plan : Plan or None
-        What `rate`, `momentum` and `schedule` were made for; None before the first epoch.
-    schedule : schedule or None
-        The value that gives the rates, None for a bare callable.
-    """
-
-    def __init__(self, net: NeuralNet) -> None:
-        self.accelerator = getattr(net, "accelerator", None)
-        optimizer = getattr(net, "optimizer_", None)
-        # An accelerator speaks for all optimizers that it ever prepared. One whose training ended
-        # with a skipped step makes it say so for ever: then the net's own has to be asked.
-        skipped = self.accelerator is not None and self.accelerator.optimizer_step_was_skipped
-        self.own_optimizer = optimizer if skipped else None
-        self.done: _progress.Done | None = None
-        self.n_steps: int | None = None
-        self.step: float = 0
-        self.begun: float = 0
-        self.snapshot_steps: tuple[int, ...] | None = None
-        self.steps_in_epoch = 0
-        self.plan: Plan | None = None
-        self.rate: Rate
-        self.momentum: Rate | None = None
-        self.schedule: BaseSchedule | None = None
-        self.lr: float | None = None
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """Steps of an epoch; None where the data has no length, and before the first epoch."""
-        return None if self.done is None else self.done.steps_per_epoch
-
-    def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
-        """Bind what the hot loop touches: the groups and this epoch's row of the history."""
-        groups = _groups(net)
-        ratios = [group[RATIO] for group in groups]
-        write_rate = rate_writer(groups, ratios)
-        history = net.history
-        # Recording through the history copies the list of its epochs once a batch.
-        row = history[-1] if isinstance(history, list) else None
-        self.steps_in_epoch = 0
-
-        def begin_step() -> None:
-            self.begun = step = self.step
-            self.lr = lr = rate(step)
-            write_rate(lr)
-            # The epoch's rate is its last batch's, there before any callback's on_epoch_end.
-            if row is None:
-                history.record_batch("lr", lr)
-                history.record("lr", lr)
-            else:
-                row["batches"][-1]["lr"] = row["lr"] = lr
-
-        self.begin_step = begin_step
-        if momentum is not None:
-            write_momentum = momentum_writer(groups)
-
-            def begin_step_with_momentum() -> None:
-                begin_step()
-                write_momentum(momentum(self.step))
-
-            self.begin_step = begin_step_with_momentum
-
-    def step_is_done(self) -> bool:
-        """Tell whether the batch that just ended moved the weights (accelerate may skip it)."""
-        if self.accelerator is None:
-            return True
-        if self.own_optimizer is not None:
-            skipped = self.own_optimizer.step_was_skipped
-        else:
-            skipped = self.accelerator.optimizer_step_was_skipped
-        return self.accelerator.sync_gradients and not skipped
-
-    def due_snapshot(self) -> int | None:
-        """Give the count of steps whose snapshot is due now that the step begun last has ended.
-
-        After an interruption and a changed batch size steps need not be whole: one may pass it.
-        """
-        steps = self.snapshot_steps or ()
-        coming = bisect_right(steps, self.begun)
-        if coming < len(steps) and steps[coming] <= self.begun + 1 and self.step_is_done():
-            return steps[coming]
-        return None
-
-    def end_step(self) -> None:
-        """Go on to the next step."""
-        if self.step_is_done():
-            self.step += 1
-            self.steps_in_epoch += 1
-
-
-runs: WeakKeyDictionary[NeuralNet, Run] = WeakKeyDictionary()
-"""The trainings under way, by net."""
 
 
 class ScheduleCallback(Callback):
     """Base of the callbacks that set the rate of each training batch.
 
-    A subclass says in `_rate` how the rate follows from the step. It holds parameters only.
+    A subclass makes its schedule in `_value`. It holds parameters only.
     """
 
     unit: str = "batch"
+    n_epochs: int | None = None
 
-    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
-        """Give the function from step to rate; check every parameter."""
+    def _value(self, plan: Plan) -> BaseSchedule:
+        """Return the schedule in steps; check every parameter."""
         raise NotImplementedError
 
+    def _rate(self, plan: Plan) -> Rate:
+        """Return the function from step to rate: the schedule, if there is one."""
+        return self._value(plan)
+
     def _momentum(self, net: NeuralNet, run: Run) -> Rate | None:
-        """Give the function from step to momentum, None to leave momentum alone."""
+        """Return the function from step to momentum, None to leave momentum alone."""
         return None
 
     def _needs_total(self) -> bool:
-        """Tell whether the schedule depends on the length of the whole training."""
+        """Return whether the schedule depends on the length of the whole training."""
         return self.unit == "fraction"
 
+    def value(
+        self, steps_per_epoch: int, n_epochs: int | None = None, lr: float | None = None
+    ) -> BaseSchedule:
+        """Return the schedule as a value, a function of the step.
+
+        Parameters
+        ----------
+        steps_per_epoch : int
+            Training batches of an epoch.
+        n_epochs : int, default=None
+            Epochs of the whole training; None is the parameter of that name.
+        lr : float, default=None
+            The optimizer's own rate, for a peak that is left at None.
+
+        Returns
+        -------
+        schedule
+            A value of `sklr.schedules`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is out of range, or one that is needed is left at None.
+        """
+        return self._value(self._made_plan(steps_per_epoch, n_epochs, lr))
+
+    def planned_snapshots(
+        self, steps_per_epoch: int, n_epochs: int, lr: float | None = None
+    ) -> tuple[int, ...]:
+        """Return the counts of steps after which snapshots are due in a whole training.
+
+        Parameters
+        ----------
+        steps_per_epoch : int
+            Training batches of an epoch.
+        n_epochs : int
+            Epochs of the training.
+        lr : float, default=None
+            The optimizer's own rate, for a peak that is left at None.
+
+        Returns
+        -------
+        tuple of int
+            Strictly increasing, the last at most the steps of the training.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the schedule cannot say, or a parameter is out of range.
+        """
+        n_epochs = check_integer(self, "n_epochs", n_epochs, at_least=1)
+        plan = self._made_plan(steps_per_epoch, self.n_epochs or n_epochs, lr)
+        planned, n_steps = plan.n_steps or 0, int(steps_per_epoch) * n_epochs
+        horizon = planned if self._needs_total() else max(planned, n_steps)
+        steps = self._value(plan).snapshot_steps(horizon)
+        return tuple(step for step in steps if step <= n_steps)
+
+    def _made_plan(self, steps_per_epoch: int, n_epochs: int | None, lr: float | None) -> Plan:
+        """Return a plan that no training has made, its parts checked."""
+        check_option(self, "unit", self.unit, UNITS)
+        steps_per_epoch = check_integer(self, "steps_per_epoch", steps_per_epoch, at_least=1)
+        if n_epochs is None:
+            n_epochs = self.n_epochs
+        n_steps = None
+        if n_epochs is not None:
+            n_steps = steps_per_epoch * check_integer(self, "n_epochs", n_epochs, at_least=1)
+        elif self._needs_total():
+            raise ParameterTypeError(self, "n_epochs", "be the epochs of the whole training", None)
+        if lr is not None:
+            lr = check_number(self, "lr", lr, above=0)
+        return Plan(steps_per_epoch, n_steps, lr)
+
+    def plot(
+        self,
+        *,
+        steps_per_epoch: int = 100,
+        n_epochs: int = 10,
+        lr: float = 0.01,
+        ax: Any = None,
+    ) -> ScheduleDisplay:
+        """Draw the rate over a training, without a net.
+
+        Parameters
+        ----------
+        steps_per_epoch : int, default=100
+            Training batches of an epoch.
+        n_epochs : int, default=10
+            Epochs to draw; also those of the training if the parameter of that name is None.
+        lr : float, default=0.01
+            The optimizer's own rate, for a peak that is left at None.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        ScheduleDisplay
+            With `ax_` and `figure_`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is out of range.
+        ImportError
+            If matplotlib is not installed.
+        """
+        n_epochs = check_integer(self, "n_epochs", n_epochs, at_least=1)
+        rate = self._rate(self._made_plan(steps_per_epoch, self.n_epochs or n_epochs, lr))
+        n_steps = int(steps_per_epoch) * n_epochs
+        steps = np.arange(n_steps)
+        snapshots: tuple[int, ...] = ()
+        if isinstance(rate, BaseSchedule):
+            snapshots = rate.snapshot_steps(n_steps)
+        display = ScheduleDisplay(
+            steps=steps,
+            rates=[rate(step) for step in steps.tolist()],
+            # A training without cycles has its only snapshot at the end: nothing to mark.
+            snapshot_steps=snapshots if snapshots != (n_steps,) else (),
+            steps_per_epoch=steps_per_epoch,
+            name=repr(self),
+        )
+        return display.plot(ax=ax)
+
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Refuse a second schedule and begin a run."""
+        """Raise if there is a second schedule, and begin a run."""
         _check_alone(net)
         check_option(self, "unit", self.unit, UNITS)
+        if net in runs:
+            # An exception has left it on in the training before.
+            runs[net].stop_watch()
         runs[net] = Run(net)
 
     def on_epoch_begin(
@@ -189,21 +195,23 @@ class ScheduleCallback(Callback):
         rows = net.history.to_list()
         epoch, rows = rows[-1], rows[:-1]
         if run.done is None:
-            run.done = _progress.Done(steps_per_epoch(net, dataset_train))
+            run.done = _progress.Done(_batches_of_epoch(net, dataset_train))
+            follow_user(net_optimizer(net).param_groups, own_lr(net))
         run.done.add(rows)
         n_epochs = self._n_epochs(net, rows)
         run.step, run.n_steps = self._position(run.done, n_epochs)
 
-        lr = note_ratios(_groups(net), own_lr(net))
+        lr = run.bind(net, own_lr(net), _group_lrs(net))
         plan = Plan(run.steps_per_epoch, run.n_steps, lr)
         if plan != run.plan:
-            run.plan, run.rate = plan, self._rate(net, run, plan)
+            run.set_plan(plan, self._rate(plan))
             run.momentum = self._momentum(net, run)
+        run.plan_snapshots(self._snapshot_horizon(net, run))
         rate, momentum = run.rate, run.momentum
         if run.steps_per_epoch is not None and run.n_steps is not None:
             if self._needs_total():
                 last = run.n_steps - 1
-                # The epoch before, if a schedule saw it, has warned where it was past the end too.
+                # The epoch before, if a schedule saw it, has warned if it was past the end too.
                 warned = run.step > run.n_steps and _progress.PLANNED_STEPS in rows[-1]
                 if run.step + run.steps_per_epoch > run.n_steps and not warned:
                     self._warn_of_the_end(run.n_steps, rate(last))
@@ -211,7 +219,6 @@ class ScheduleCallback(Callback):
                 momentum = momentum and _held(momentum, last)
             epoch[_progress.PLANNED_STEPS] = run.steps_per_epoch
             epoch[_progress.TOTAL_STEPS] = n_epochs * run.steps_per_epoch
-        run.snapshot_steps = self._snapshot_steps(run)
         run.begin_epoch(net, rate, momentum)
 
     def on_batch_begin(
@@ -220,6 +227,13 @@ class ScheduleCallback(Callback):
         """Write the rate of the step that begins."""
         if training:
             runs[net].begin_step()
+
+    def on_grad_computed(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Write the rate to groups that later callbacks have added, before their first step."""
+        run = runs.get(net)
+        # There is none, or no step, in a step that the user takes by hand.
+        if run is not None and not math.isnan(run.lr):
+            run.rewrite()
 
     def on_batch_end(
         self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
@@ -231,26 +245,28 @@ class ScheduleCallback(Callback):
             if run.accelerator is not None:
                 net.history.record(_progress.OPTIMIZER_STEPS, run.steps_in_epoch)
 
-    def _snapshot_steps(self, run: Run) -> tuple[int, ...] | None:
-        """Give the counts of steps after which a snapshot is due; None where none can be told."""
-        if run.schedule is None or run.n_steps is None or run.steps_per_epoch is None:
-            return None
-        n_steps = run.n_steps
-        if not self._needs_total():
-            # A schedule without an end has snapshots past the planned training too.
-            n_steps = max(n_steps, math.ceil(run.step) + run.steps_per_epoch)
-        return run.schedule.snapshot_steps(n_steps)
+    def _snapshot_horizon(self, net: NeuralNet, run: Run) -> int | None:
+        """Return the steps for which snapshots are to be known; None if nothing can be."""
+        if run.n_steps is None or run.steps_per_epoch is None or self._needs_total():
+            return run.n_steps
+        # A schedule without an end has snapshots past the planned training too.
+        epochs_ahead = math.ceil(run.step) + run.steps_per_epoch
+        return max(run.n_steps, int(net.max_epochs) * run.steps_per_epoch, epochs_ahead)
 
     def _n_epochs(self, net: NeuralNet, rows: list[_progress.Row]) -> int:
-        """Give the epochs of the whole training: as told, else as the first fit was to have."""
-        n_epochs = getattr(self, "n_epochs", None)
-        if n_epochs is not None:
-            return check_integer(self, "n_epochs", n_epochs, at_least=1)
+        """Return the epochs of the whole training: as given, else as the first fit planned."""
+        if self.n_epochs is not None:
+            return check_integer(self, "n_epochs", self.n_epochs, at_least=1)
         # A search may give a numpy integer, which the history could not be saved with.
-        return _progress.planned_epochs(rows) or int(net.max_epochs)
+        n_epochs = _progress.planned_epochs(rows) or int(net.max_epochs)
+        if n_epochs == 0 and self._needs_total():
+            # As after fit with max_epochs=0: partial_fit(epochs=3) says nothing to callbacks.
+            requirement = "be the epochs of the whole training, as the net's max_epochs is 0"
+            raise ParameterValueError(self, "n_epochs", requirement, None)
+        return n_epochs
 
     def _position(self, done: _progress.Done, n_epochs: int) -> tuple[float, int | None]:
-        """Give the next step, and the number of steps of the whole training if it is known."""
+        """Return the next step, and the number of steps of the whole training if it is known."""
         if done.steps_per_epoch is None:
             self._check_needs_no_length()
             return done.steps, None
@@ -263,29 +279,36 @@ class ScheduleCallback(Callback):
     def _check_needs_no_length(self) -> None:
         if self._needs_total():
             requirement = (
-                "be a length in steps where the training data has none: pass "
+                "be a length in steps if the training data has none: pass "
                 "Schedule(schedule) with a schedule of sklr.schedules and its n_steps"
             )
-            n_epochs = getattr(self, "n_epochs", None)
-            raise ParameterValueError(self, "n_epochs", requirement, n_epochs)
+            raise ParameterValueError(self, "n_epochs", requirement, self.n_epochs)
         if self.unit != "batch":
             requirement = (
-                "be 'batch' where the training data has no length, so that an epoch's batches "
+                "be 'batch' if the training data has no length, so that an epoch's batches "
                 "cannot be counted; pass the lengths in batches too"
             )
             raise ParameterValueError(self, "unit", requirement, self.unit)
 
     def _warn_of_the_end(self, n_steps: int, lr: float) -> None:
-        """Say once, in the epoch that goes past it, that the planned training is over."""
-        warnings.warn(
-            f"The training goes on past the {n_steps} steps that {type(self).__name__} was "
-            f"planned for; the rate is held at {lr:g}. Pass n_epochs to plan the whole training.",
-            UserWarning,
-            stacklevel=2,
+        """Warn, in the epoch that goes past it, that the planned training is over."""
+        warn(
+            f"The training goes on past the {n_steps} steps that {type(self).__name__} was planned "
+            f"for; the rate is held at {lr:g}. Pass n_epochs to plan the whole training."
         )
 
+    def _unit_steps(self, plan: Plan) -> int:
+        """Return the steps of one unit."""
+        if self.unit == "batch":
+            return 1
+        steps = plan.steps_per_epoch if self.unit == "epoch" else plan.n_steps
+        if steps is None:
+            requirement = "be the epochs of the whole training if unit is 'fraction'"
+            raise ParameterTypeError(self, "n_epochs", requirement, None)
+        return steps
+
     def __repr__(self) -> str:
-        """Give the class with the parameters that differ from their defaults."""
+        """Return the class with the parameters that differ from their defaults."""
         signature = inspect.signature(type(self)).parameters
         params = [
             f"{name}={value!r}"
@@ -296,27 +319,36 @@ class ScheduleCallback(Callback):
 
 
 def own_lr(net: NeuralNet) -> float:
-    """Give the optimizer's own rate: `optimizer__lr` where it is set, else the net's `lr`."""
+    """Return the optimizer's own rate: `optimizer__lr` if it is set, else the net's `lr`."""
     return float(getattr(net, "optimizer__lr", net.lr))
 
 
-def _groups(net: NeuralNet) -> Groups:
-    optimizer = getattr(net, "optimizer_", None)
-    if optimizer is None:
-        name = type(net).__name__
-        requirement = "give the net an 'optimizer_' whose rate can be set"
-        raise ParameterTypeError(name, "optimizer", requirement, optimizer)
-    return optimizer.param_groups  # type: ignore[no-any-return]
+def _group_lrs(net: NeuralNet) -> Collection[float]:
+    """Return the rates that the user gave to groups, in the parameter of skorch for them."""
+    groups = getattr(net, "optimizer__param_groups", None) or []
+    return {float(params["lr"]) for _, params in groups if "lr" in params}
 
 
 def steps_per_epoch(net: NeuralNet, dataset_train: Any) -> int | None:
-    """Give the steps of an epoch on a data set; None where that has no length."""
+    """Return the steps of an epoch on a data set; None if that has no length."""
     try:
         batches = len(net.get_iterator(dataset_train, training=True))
     except TypeError:  # an iterable data set
         return None
     accumulation = getattr(getattr(net, "accelerator", None), "gradient_accumulation_steps", 1)
     return math.ceil(batches / accumulation)
+
+
+def _batches_of_epoch(net: NeuralNet, dataset_train: Any) -> int | None:
+    """Return the steps of an epoch; raise if there is none."""
+    steps = steps_per_epoch(net, dataset_train)
+    if steps == 0:
+        requirement = (
+            "leave at least one training batch: with iterator_train__drop_last=True there is none "
+            "if the training data has fewer rows than one batch"
+        )
+        raise ParameterValueError(net, "batch_size", requirement, net.batch_size)
+    return steps
 
 
 def _check_alone(net: NeuralNet) -> None:
@@ -331,11 +363,5 @@ def _check_alone(net: NeuralNet) -> None:
 
 
 def _held(rate: Rate, last: int) -> Rate:
-    """Give the function that holds its value from step `last` on."""
+    """Return the function that holds its value from step `last` on."""
     return lambda step: rate(step if step < last else last)
-
-
-def whole(steps: float) -> float:
-    """Give an int for a whole number of steps, which must not be missed by a rounding error."""
-    nearest = round(steps)
-    return nearest if math.isclose(steps, nearest, rel_tol=1e-9) else steps

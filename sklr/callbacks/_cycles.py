@@ -10,8 +10,8 @@ from skorch import NeuralNet
 from sklr import schedules
 from sklr._param_groups import momentum_groups
 from sklr._validation import ParameterTypeError, ParameterValueError, check_number
-from sklr.callbacks._base import Plan, Rate, Run
 from sklr.callbacks._named import NamedSchedule
+from sklr.callbacks._run import Plan, Rate, Run
 from sklr.schedules._base import Scalar, between
 from sklr.schedules._composition import Warmup
 
@@ -96,7 +96,7 @@ class CyclicalLR(MomentumCycle):
     mode: str = "triangular"
     gamma: float = 1.0
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.CyclicalLR:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.CyclicalLR:
         max_lr = self._peak("max_lr", plan)
         gamma = check_number(self, "gamma", self.gamma, above=0, at_most=1)
         return schedules.CyclicalLR(
@@ -156,7 +156,7 @@ class SGDR(NamedSchedule):
     max_decay: float = 1.0
     min_decay: float = 1.0
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.SGDR:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.SGDR:
         max_lr = self._peak("max_lr", plan)
         return schedules.SGDR(
             min_lr=self._floor("min_lr", max_lr, 0.0),
@@ -211,7 +211,7 @@ class SnapshotCosine(NamedSchedule):
     def _needs_total(self) -> bool:
         return True
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.SnapshotCosine:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.SnapshotCosine:
         max_lr = self._peak("max_lr", plan)
         return schedules.SnapshotCosine(max_lr=max_lr, n_steps=n_steps, n_cycles=self.n_cycles)
 
@@ -269,7 +269,7 @@ class OneCycle(MomentumCycle):
     def _needs_total(self) -> bool:
         return True
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.OneCycle:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.OneCycle:
         return schedules.OneCycle(
             max_lr=self._peak("max_lr", plan),
             n_steps=n_steps,
@@ -327,7 +327,7 @@ class FastGeometric(NamedSchedule):
     def _needs_total(self) -> bool:
         return True
 
-    def _value(self, plan: Plan, n_steps: int) -> schedules.FastGeometric:
+    def _shape(self, plan: Plan, n_steps: int) -> schedules.FastGeometric:
         max_lr = self._peak("max_lr", plan)
         return schedules.FastGeometric(
             min_lr=self._floor("min_lr", max_lr, 1 / 100),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,10 @@ from skorch.exceptions import NotInitializedError
 
 from sklr import _curves
 from sklr._validation import ParameterValueError, check_integer, check_option, in_name_of
-from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback, runs
-from sklr.callbacks._progress import Done, was_interrupted
+from sklr.callbacks._base import ScheduleCallback
+from sklr.callbacks._guard import guard_steps
+from sklr.callbacks._progress import Done
+from sklr.callbacks._run import Plan, runs
 from sklr.plotting import LRRangeDisplay, ScheduleDisplay
 from sklr.schedules import RangeTest
 
@@ -27,12 +31,13 @@ class RampEnd(KeyboardInterrupt):
 class LRFinder(ScheduleCallback):
     """One ramp of a learning-rate range test: the rate rises, the loss of each batch is noted.
 
-    The ramp ends the training after `n_steps` batches, or before where the loss diverges. The
-    net's weights are those at the end of the ramp: fit it anew with the rate that was found.
+    The ramp ends the training after `n_steps` batches, or before if the loss diverges. The net's
+    weights are those at the end of the ramp: fit it anew with the rate that was found.
     `LRRangeSearch` repeats ramps and leaves the net alone.
 
-    A training that is interrupted before the ramp has ended, as by Ctrl-C, raises the
-    KeyboardInterrupt that skorch would swallow.
+    At a rate too high the module, the criterion or the optimizer may raise, as some do at NaN.
+    After at least one step of the ramp that is a divergence; before, the exception is the user's.
+    Ctrl-C before the ramp has ended raises the KeyboardInterrupt that skorch would swallow.
 
     Parameters
     ----------
@@ -51,10 +56,12 @@ class LRFinder(ScheduleCallback):
         The rates so far.
     losses_ : list of float
         The training loss that each rate produced.
-    ended_ : {None, 'complete', 'diverged', 'not finite'}
-        How the ramp ended: after all its steps, where the loss rose far above its beginning, or
-        where it was NaN or infinite (the last of `losses_`). None where the training ended before
-        the ramp did.
+    ended_ : {None, 'complete', 'diverged', 'not finite', 'raised'}
+        How the ramp ended: after all its steps, as the loss rose far above its beginning, as it was
+        NaN or infinite (the last of `losses_`), or as a step raised an exception (the last of
+        `losses_` is then infinite). None if the training ended before the ramp did.
+    error_ : str or None
+        The exception that ended the ramp.
 
     Raises
     ------
@@ -62,7 +69,7 @@ class LRFinder(ScheduleCallback):
         At the start of fit, if a parameter is out of range, or the training is planned shorter
         than `n_steps`.
     KeyboardInterrupt
-        At the end of fit, if the training was cut within an epoch before the ramp ended.
+        At the end of fit, if Ctrl-C was pressed before the ramp had ended.
 
     References
     ----------
@@ -89,7 +96,7 @@ class LRFinder(ScheduleCallback):
         self.scale = scale
 
     def ramp(self) -> RangeTest:
-        """Give the ramp as a schedule.
+        """Return the ramp as a schedule.
 
         Raises
         ------
@@ -110,17 +117,18 @@ class LRFinder(ScheduleCallback):
         super().on_train_begin(net, X=X, y=y, **kwargs)
         self.lrs_: list[float] = []
         self.losses_: list[float] = []
-        self._monitor = _curves.DivergenceMonitor()
         self.ended_: str | None = None
+        self.error_: str | None = None
+        self.monitor_ = _curves.DivergenceMonitor()
         self.step_losses_: list[float] = []
-        self.validates_ = False
+        guard_steps(net, partial(self._diverge, weakref.ref(net)))
+        runs[net].start_watch()
 
     def on_epoch_begin(
         self, net: NeuralNet, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
     ) -> None:
-        """Refuse a training that would end before the ramp does."""
+        """Raise if the training would end before the ramp does."""
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
-        self.validates_ = dataset_valid is not None
         steps_per_epoch = runs[net].steps_per_epoch
         if not self.lrs_ and steps_per_epoch is not None:
             planned = steps_per_epoch * net.max_epochs
@@ -146,34 +154,44 @@ class LRFinder(ScheduleCallback):
         # No step may ever follow a loss that is not finite: a gradient scaler skips it.
         if not done and math.isfinite(self.step_losses_[-1]):
             return
-        assert run.lr is not None
-        self.lrs_.append(run.lr)
-        self.losses_.append(sum(self.step_losses_) / len(self.step_losses_))
+        loss = sum(self.step_losses_) / len(self.step_losses_)
         self.step_losses_ = []
-        if not math.isfinite(self.losses_[-1]):
+        if not math.isfinite(loss):
             self.ended_ = "not finite"
-        elif self._monitor.update(self.losses_[-1]):
+        elif self.monitor_.update(loss):
             self.ended_ = "diverged"
-        elif len(self.lrs_) == self.n_steps:
+        elif len(self.lrs_) + 1 == self.n_steps:
             self.ended_ = "complete"
+        self._note(run.lr, loss)
+
+    def _diverge(self, net: weakref.ref[NeuralNet], error: Exception) -> None:
+        """Take an exception in a step of the ramp, but its first, for a divergence."""
+        run = runs[net()]
+        if self.lrs_:
+            self.ended_ = "raised"
+            self.error_ = f"{type(error).__name__}: {error}"
+            self._note(run.lr, math.inf)
+        run.stop_watch()
+
+    def _note(self, lr: float, loss: float) -> None:
+        """Note a step, and end the training with the ramp."""
+        self.lrs_.append(lr)
+        self.losses_.append(loss)
         if self.ended_ is not None:
             raise RampEnd
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Raise the user's interruption, which skorch swallows."""
-        if self.ended_ is not None:
-            return
-        # Before the first epoch there is no row of this training yet.
-        if runs[net].done is None or was_interrupted(net, validates=self.validates_):
+        if runs[net].stop_watch() and self.ended_ is None:
             raise KeyboardInterrupt
 
     def suggest(self) -> float:
-        """Give the rate that this one ramp suggests for a constant rate.
+        """Return the rate that this one ramp suggests for a constant rate.
 
         Returns
         -------
         float
-            A tenth of the rate of least loss; NaN where the curve has no answer.
+            A tenth of the rate of least loss; NaN if the curve has no answer.
 
         Raises
         ------
@@ -182,7 +200,9 @@ class LRFinder(ScheduleCallback):
         """
         return _curves.summarize(self._curve()).lr
 
-    def plot(self, ax: Any = None, *, kind: str = "loss") -> LRRangeDisplay | ScheduleDisplay:
+    def plot(  # type: ignore[override]  # what was measured, not a plan
+        self, ax: Any = None, *, kind: str = "loss"
+    ) -> LRRangeDisplay | ScheduleDisplay:
         """Draw the loss against the rate, or the rate over the training.
 
         Parameters
@@ -238,8 +258,9 @@ class LRFinder(ScheduleCallback):
         return display
 
     def _ending(self) -> str:
-        """Say in words how the ramp ended."""
-        how = {None: "cut short", "not finite": "loss not finite"}.get(self.ended_, self.ended_)
+        """Return in words how the ramp ended."""
+        words = {None: "cut short", "not finite": "loss not finite", "raised": "exception"}
+        how = words.get(self.ended_, self.ended_)
         return f"{how} after {len(self.lrs_)} steps"
 
     def _too_long(self, net: NeuralNet, planned: int) -> ParameterValueError:
@@ -251,9 +272,8 @@ class LRFinder(ScheduleCallback):
             raise NotInitializedError("This LRFinder has seen no training yet: fit its net first.")
         return _curves.average(np.array(self.lrs_), [self.losses_])
 
-    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
-        run.schedule = self.ramp()
-        return run.schedule
+    def _value(self, plan: Plan) -> RangeTest:
+        return self.ramp()
 
     def _position(self, done: Done, n_epochs: int) -> tuple[float, int | None]:
         # A ramp is a training of its own, whatever the net has done before.

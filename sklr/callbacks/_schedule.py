@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from skorch import NeuralNet
-
 from sklr._validation import ParameterTypeError, ParameterValueError
-from sklr.callbacks._base import Plan, Rate, Run, ScheduleCallback
+from sklr.callbacks._base import ScheduleCallback
+from sklr.callbacks._run import Plan, Rate
 from sklr.schedules import BaseSchedule
 
 
@@ -19,17 +18,19 @@ class Schedule(ScheduleCallback):
     Parameters
     ----------
     schedule : callable
-        Takes the position of a training batch in `unit` and gives its rate, a finite number at
-        least 0. A value of `sklr.schedules` pickles, a lambda does not.
+        A value of `sklr.schedules`, whose steps are each one `unit` long, or a function that takes
+        the position of a training batch in `unit` and returns its rate, a finite number at least 0.
+        A value pickles, a lambda does not.
     unit : {'epoch', 'batch', 'fraction'}, default='batch'
         What the position counts: training batches done, epochs done (with the fraction of the
-        present one), or the fraction done of the first fit's `max_epochs`.
+        present one), or the fraction done of the first fit's `max_epochs`. A value is rescaled, so
+        that it moves with each batch.
 
     Raises
     ------
     TypeError, ValueError
-        At the start of fit, if a parameter is out of range; in training, if what the function gives
-        is no rate.
+        At the start of fit, if a parameter is out of range; in training, if what the function
+        returns is no rate.
 
     Examples
     --------
@@ -43,16 +44,20 @@ class Schedule(ScheduleCallback):
         self.schedule = schedule
         self.unit = unit
 
-    def _rate(self, net: NeuralNet, run: Run, plan: Plan) -> Rate:
+    def _value(self, plan: Plan) -> BaseSchedule:
+        if not isinstance(self.schedule, BaseSchedule):
+            requirement = "be a schedule of sklr.schedules, which a function of the step is not"
+            raise ParameterTypeError(self, "schedule", requirement, self.schedule)
+        return self.schedule.rescale(self._unit_steps(plan))
+
+    def _rate(self, plan: Plan) -> Rate:
         schedule = self.schedule
         if not callable(schedule) or isinstance(schedule, type):
             requirement = "be a schedule of sklr.schedules or a function of the step"
             raise ParameterTypeError(self, "schedule", requirement, schedule)
-        if self.unit == "batch" and isinstance(schedule, BaseSchedule):
-            run.schedule = schedule
-            return schedule
-        length = {"batch": 1, "epoch": plan.steps_per_epoch, "fraction": plan.n_steps}[self.unit]
-        assert length is not None
+        if isinstance(schedule, BaseSchedule):
+            return self._value(plan)
+        length = self._unit_steps(plan)
 
         def rate(step: float) -> float:
             return self._checked(schedule(step if length == 1 else step / length))
@@ -60,7 +65,7 @@ class Schedule(ScheduleCallback):
         return rate
 
     def _checked(self, rate: Any) -> float:
-        requirement = "give a finite rate at least 0"
+        requirement = "return a finite rate at least 0"
         number = _number(rate)
         if number is None:
             raise ParameterTypeError(self, "schedule", requirement, rate)
@@ -70,7 +75,7 @@ class Schedule(ScheduleCallback):
 
 
 def _number(value: Any) -> float | None:
-    """Give a number of any numeric type as a float, None for what is no number."""
+    """Return a number of any numeric type as a float, None for what is no number."""
     if isinstance(value, str | bytes | bool):  # which float() would take
         return None
     try:

@@ -32,6 +32,8 @@ class Constant(BaseSchedule):
 
     lr: float
 
+    _lengths: ClassVar[tuple[str, ...] | None] = ()
+
     def __post_init__(self) -> None:
         self._number("lr", above=0)
 
@@ -72,7 +74,7 @@ class StepDecay(BaseSchedule):
     every: float | None = None
     milestones: tuple[float, ...] | None = None
 
-    _lengths: ClassVar[tuple[str, ...]] = ("every", "milestones")
+    _lengths: ClassVar[tuple[str, ...] | None] = ("every", "milestones")
 
     def __post_init__(self) -> None:
         self._number("lr", above=0)
@@ -119,6 +121,7 @@ class ExponentialDecay(BaseSchedule):
     lr: float
     gamma: float
 
+    _lengths: ClassVar[tuple[str, ...] | None] = ()
     _step_factors: ClassVar[tuple[str, ...]] = ("gamma",)
 
     def __post_init__(self) -> None:
@@ -156,6 +159,7 @@ class InverseTimeDecay(BaseSchedule):
     lr: float
     decay_rate: float
 
+    _lengths: ClassVar[tuple[str, ...] | None] = ()
     _speeds: ClassVar[tuple[str, ...]] = ("decay_rate",)
 
     def __post_init__(self) -> None:
@@ -201,7 +205,7 @@ class CosineDecay(BaseSchedule):
     max_lr: float
     n_steps: int
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")

@@ -59,8 +59,8 @@ class BaseSchedule(ABC):
     in `_rate` and names the fields that depend on the length of a step.
     """
 
-    _lengths: ClassVar[tuple[str, ...]] = ()
-    """Fields that count steps; those stored as an int stay whole."""
+    _lengths: ClassVar[tuple[str, ...] | None] = None
+    """Fields that count steps; those stored as an int stay whole. None cannot be rescaled."""
     _step_factors: ClassVar[tuple[str, ...]] = ()
     """Fields that multiply something once a step."""
     _speeds: ClassVar[tuple[str, ...]] = ()
@@ -171,6 +171,9 @@ class BaseSchedule(ABC):
         CosineDecay(min_lr=0.0, max_lr=1.0, n_steps=300)
         """
         k = check_number(self, "k", k, above=0)
+        if self._lengths is None:
+            requirement = "name the fields that count steps, so that it can be rescaled"
+            raise ParameterTypeError(self, "_lengths", requirement, None)
         changes: dict[str, Any] = {}
         for field in fields(self):
             name, value = field.name, getattr(self, field.name)

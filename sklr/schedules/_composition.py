@@ -130,7 +130,7 @@ class Warmup(_Composition):
     n_steps: int
     start_factor: float = 0.0
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         _check_schedule(self, "schedule", self.schedule)
@@ -159,7 +159,7 @@ class Join(_Composition):
     schedules: Sequence[BaseSchedule]
     boundaries: Sequence[int]
 
-    _lengths: ClassVar[tuple[str, ...]] = ("boundaries",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("boundaries",)
 
     def __post_init__(self) -> None:
         requirement = "be a sequence of at least one schedule"
@@ -203,6 +203,8 @@ class Scale(_Composition):
 
     schedule: BaseSchedule
     factor: float
+
+    _lengths: ClassVar[tuple[str, ...] | None] = ()
 
     def __post_init__(self) -> None:
         _check_schedule(self, "schedule", self.schedule)

@@ -67,7 +67,7 @@ class CyclicalLR(BaseSchedule):
     mode: str = "triangular"
     gamma: float = 1.0
 
-    _lengths: ClassVar[tuple[str, ...]] = ("step_size",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("step_size",)
     _step_factors: ClassVar[tuple[str, ...]] = ("gamma",)
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class SGDR(BaseSchedule):
     max_decay: float = 1.0
     min_decay: float = 1.0
 
-    _lengths: ClassVar[tuple[str, ...]] = ("cycle_length",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("cycle_length",)
 
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")
@@ -250,7 +250,7 @@ class SnapshotCosine(BaseSchedule):
     n_steps: int
     n_cycles: int
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._number("max_lr", above=0)
@@ -317,7 +317,7 @@ class OneCycle(BaseSchedule):
     final_div_factor: float = 1e4
     anneal: str = "cos"
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._number("max_lr", above=0)
@@ -401,7 +401,7 @@ class FastGeometric(BaseSchedule):
     pretrain_fraction: float = 0.8
     n_cycles: int
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._bounds("min_lr", "max_lr")

@@ -46,7 +46,7 @@ class RangeTest(BaseSchedule):
     n_steps: int
     scale: str = "log"
 
-    _lengths: ClassVar[tuple[str, ...]] = ("n_steps",)
+    _lengths: ClassVar[tuple[str, ...] | None] = ("n_steps",)
 
     def __post_init__(self) -> None:
         self._option("scale", SCALES)
