@@ -1,10 +1,11 @@
-"""A training that goes on where it was interrupted, and ends as if it had not been."""
+"""Train a net so that an interrupted training goes on, and ends as if it had not been."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
-from torch.utils.data import Sampler
+from torch import nn
+from torch.utils.data import Dataset
 
 from sklr._checkpoint import _files
-from sklr._checkpoint._files import CheckpointError
-from sklr._training._fit import run
+from sklr._checkpoint._shapes import HISTORY
+from sklr._module_state import load_module_state, module_state
+from sklr._training._fit import fit_net
+from sklr._training._seeding import GeneratorStates, generator_states, set_generator_states
 from sklr._validation import ParameterValueError
 from sklr.callbacks import Snapshots
 
-STATELESS = tuple(
+RESUMABLE = tuple(
     getattr(skorch.callbacks, name)
     for name in (
         "BatchScoring",
@@ -36,40 +40,27 @@ STATELESS = tuple(
         "Unfreezer",
     )
 )
-"""Callbacks of skorch's whose state is nothing, or comes from the history."""
+"""Callbacks of skorch's that hold nothing from one epoch to the next but what the history has."""
 
-THEIR_STATE = frozenset(
-    (
-        "X_indexing_",
-        "best_score_",
-        "epoch_start_time_",
-        "first_iteration_",
-        "keys_ignored_",
-        "name_",
-        "scoring_",
-        "y_indexing_",
-        "y_preds_",
-        "y_trues_",
-    )
-)
-"""What that is."""
+N_PARTS = 100
+GENERATORS = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+
+SHAPE = {"frozen": {str: [str]}, "history": HISTORY, "snapshot_steps": [int]}
+"""What is written beside the parts."""
 
 RESTORE = "sklr_restore"
 
-Before = tuple[dict[str, _files.Tensors], dict[str, Any]]
-"""What a folder held: tensors and values."""
-
 
 class Checkpoints(Callback):
-    """Writes at the end of each epoch what the training needs to go on from there.
+    """Write at the end of each epoch what the training needs to go on from there.
 
-    It comes last among the callbacks, so that nothing random is drawn between what it writes and
-    the next epoch.
+    It is the last of the callbacks, so that nothing random is drawn between what it writes and the
+    next epoch.
 
     Parameters
     ----------
     folder : Path
-        Where.
+        The folder to write into.
     snapshots : Snapshots
         The callback beside it whose snapshots are kept too.
     """
@@ -80,86 +71,84 @@ class Checkpoints(Callback):
 
     def initialize(self) -> Checkpoints:
         """Begin with nothing to go on from."""
-        self.before_: Before | None = None
+        self.before_: tuple[dict[str, Any], dict[str, Any]] | None = None
         return self
 
-    def go_on_from(self, before: Before) -> None:
-        """Say what was written before the interruption."""
-        self.before_ = before
-
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Refuse what could not go on, and take up weights and snapshots."""
-        check_can_go_on(net)
-        self.noted_ = {name: _noted(callback) for name, callback in _users(net)}
-        if self.before_ is None:
-            return
-        # Not before: other callbacks may have made the module anew.
-        tensors, values = self.before_
-        for name, part in _parts(net):
-            try:
-                part.load_state_dict(_unpacked(values["states"][name], tensors.get(name, {})))
-            except (KeyError, RuntimeError, ValueError) as error:
-                raise CheckpointError(
-                    f"What {self.folder} holds does not fit the {name} of the net ({error})."
-                ) from error
-            frozen = values["frozen"].get(name, ())
-            for key, parameter in _parameters(part):
-                parameter.requires_grad_(key not in frozen)
-        self.snapshots.steps_ = list(values["snapshot_steps"])
-        self.snapshots.snapshots_ = [
-            tensors[f"snapshot_{i + 1}"] for i in range(len(self.snapshots.steps_))
-        ]
-        self.before_ = None
+        """Check that the training could go on, and take up weights and snapshots."""
+        check_resumable(net, X)
+        self.at_begin_ = {name: _plain_state(callback) for name, callback in _others(net)}
+        if self.before_ is not None:
+            # Not before: other callbacks may have made the module anew.
+            with _files.must_fit(self.folder, "module, criterion and optimizer"):
+                self._take_up(net, *self.before_)
+            self.before_ = None
+
+    def _take_up(self, net: NeuralNet, parts: dict[str, Any], values: dict[str, Any]) -> None:
+        for name, part in _stateful_parts(net):
+            if isinstance(part, nn.Module):
+                load_module_state(part, parts[name])
+                for key, parameter in part.named_parameters():
+                    parameter.requires_grad_(key not in values["frozen"][name])
+            else:
+                part.load_state_dict(parts[name])
+        self.snapshots.steps_ = values["snapshot_steps"]
+        n_snapshots = len(values["snapshot_steps"])
+        self.snapshots.states_ = [parts[f"snapshot_{i + 1}"] for i in range(n_snapshots)]
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Write."""
-        self._check_is_stateless(net)
-        tensors: dict[str, _files.Tensors] = {"random": {}}
-        states, frozen = {}, {}
-        for name, part in _parts(net):
-            tensors[name] = {}
-            states[name] = _packed(part.state_dict(), tensors[name])
-            frozen[name] = [key for key, p in _parameters(part) if not p.requires_grad]
-        for i, state in enumerate(self.snapshots.snapshots_):
-            tensors[f"snapshot_{i + 1}"] = state
+        states = {name: _plain_state(callback) for name, callback in _others(net)}
+        changed = [name for name, state in states.items() if state != self.at_begin_[name]]
+        if changed:
+            raise _stateful(net, changed)
+        parts: dict[str, Any] = {}
+        frozen = {}
+        for name, part in _stateful_parts(net):
+            if isinstance(part, nn.Module):
+                parts[name] = module_state(part)
+                frozen[name] = [k for k, p in part.named_parameters() if not p.requires_grad]
+            else:
+                parts[name] = part.state_dict()
+        parts["random"] = [generator_states(), [g.get_state() for _, g in _generators(net)]]
+        for i, state in enumerate(self.snapshots.states_):
+            parts[f"snapshot_{i + 1}"] = state
         values = {
-            "states": states,
             "frozen": frozen,
-            "random": _packed(_random_states(net), tensors["random"]),
             "history": net.history.to_list(),
             "snapshot_steps": self.snapshots.steps_,
         }
-        _files.write(self.folder, {k: v for k, v in tensors.items() if v}, values)
-
-    def _check_is_stateless(self, net: NeuralNet) -> None:
-        """Refuse callbacks whose state only shows in training."""
-        changed = [name for name, callback in _users(net) if _noted(callback) != self.noted_[name]]
-        if changed:
-            raise _stateful(net, changed)
+        _files.write(self.folder, parts, values)
 
 
 class Restore(Callback):
-    """Sets the random states of the interruption, once the data was split anew.
+    """Set the random states of the interruption, once the data was split anew.
 
-    It comes first among the callbacks, so that what others draw as the epoch begins is drawn from
+    It is the first of the callbacks, so that what others draw as the epoch begins is drawn from
     these states too.
 
     Parameters
     ----------
-    tensors, values : dict
-        What was written.
+    checkpoints : Checkpoints
+        The callback that knows what was written.
+    states : object
+        The states.
     """
 
-    def __init__(self, tensors: _files.Tensors, values: Any) -> None:
-        self.tensors = tensors
-        self.values = values
-        self.is_done_ = False
+    def __init__(self, checkpoints: Checkpoints, states: Any) -> None:
+        self.checkpoints = checkpoints
+        self.states = states
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Set them once."""
-        if not self.is_done_:
-            _set_random_states(net, _unpacked(self.values, self.tensors))
-            self.is_done_ = True
+        if self.states is None:
+            return
+        with _files.must_fit(self.checkpoints.folder, "generators of the net"):
+            globals_, own = self.states
+            set_generator_states(GeneratorStates(*globals_))
+            for (_, generator), state in zip(_generators(net), own, strict=True):
+                generator.set_state(state)
+        self.states = None
 
 
 def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> None:
@@ -181,56 +170,62 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
         If a file cannot be read or written or does not fit the net, or another training uses the
         folder.
     ValueError
-        If the net has callbacks or workers with a state that cannot be taken up.
+        If the net has callbacks, workers or generators with a state that checkpoints do not keep.
     """
     with _files.locked(checkpoints.folder):
         if not _files.exists(checkpoints.folder):
-            run(net, X, y)
+            fit_net(net, X, y)
             return
-        tensors, values = _files.read(checkpoints.folder)
+        parts, values = _files.read(checkpoints.folder, SHAPE)
         net.initialize()
-        checkpoints.go_on_from((tensors, values))
-        restore = Restore(tensors["random"], values["random"])
+        checkpoints.before_ = parts, values
+        restore = Restore(checkpoints, parts.get("random"))
         net.callbacks_.insert(0, (RESTORE, restore))
         net.history = History(values["history"])
         if checkpoints.snapshots.verbose:
             print(f"The training goes on after epoch {len(net.history)} ({checkpoints.folder}).")
-        run(net, X, y, epochs=net.max_epochs - len(net.history))
+        fit_net(net, X, y, epochs=net.max_epochs - len(net.history))
         net.callbacks_.remove((RESTORE, restore))
 
 
 def seed_of(folder: Path, seed: int) -> int:
-    """Give the seed that a folder's fit began with, or note that it begins with this one."""
+    """Return the seed that a folder's fit began with, or keep this one as that which it does."""
     with _files.locked(folder):
-        if _files.exists(folder):
-            return int(_files.read(folder)[1]["seed"])
-        _files.write(folder, {}, {"seed": seed})
-        return seed
+        if not _files.exists(folder):
+            _files.write(folder, {}, {"seed": seed})
+            return seed
+        _, values = _files.read(folder, {"seed": int})
+        return int(values["seed"])
 
 
-def check_can_go_on(net: NeuralNet) -> None:
-    """Refuse a net whose training has a state that no checkpoint holds.
+def check_resumable(net: NeuralNet, X: Any) -> None:
+    """Check that checkpoints hold all of the state of a training.
 
     Raises
     ------
     ValueError
-        If it has persistent workers, samplers with a generator of numpy's, or callbacks with
-        attributes of a state of their own.
+        If the net has persistent workers, if its samplers or data draw from generators of their
+        own that checkpoints do not keep, or if callbacks have attributes of a state of their own.
     """
     for part in ("train", "valid"):
         name = f"iterator_{part}__persistent_workers"
         if getattr(net, name, False):
-            requirement = "be False with checkpoints: what persistent workers hold is lost"
+            requirement = "be False with checkpoints, which do not keep what these workers hold"
             raise ParameterValueError(net, name, requirement, True)
     for name, generator in _generators(net):
         if not isinstance(generator, torch.Generator):
             requirement = "draw from a generator of torch's: checkpoints keep no other's state"
-            raise ParameterValueError(net, name.split(".")[0], requirement, generator)
+            raise ParameterValueError(net, name, requirement, generator)
+    for generator in _held_generators(X) if isinstance(X, Dataset) else ():
+        requirement = (
+            "draw from torch's, numpy's or Python's global generator with checkpoints, which keep "
+            "no other's state"
+        )
+        raise ParameterValueError("fit", "X", requirement, generator)
     stateful = [
         name
-        for name, callback in net.callbacks_
-        if not _is_known(callback)
-        and (type(callback).__module__.startswith("skorch.") or _state(callback))
+        for name, callback in _others(net)
+        if type(callback).__module__.startswith("skorch.") or _fitted_names(callback)
     ]
     if stateful:
         raise _stateful(net, stateful)
@@ -241,104 +236,63 @@ def _stateful(net: NeuralNet, names: list[str]) -> ParameterValueError:
     return ParameterValueError(net, "callbacks", requirement, names)
 
 
-def _is_known(callback: Callback) -> bool:
-    return type(callback) in STATELESS or type(callback).__module__.startswith("sklr.")
+def _others(net: NeuralNet) -> Iterator[tuple[str, Callback]]:
+    """Yield the callbacks that may have a state: all but sklr's own, and skorch's without one."""
+    for name, callback in net.callbacks_:
+        if type(callback) not in RESUMABLE and not type(callback).__module__.startswith("sklr."):
+            yield name, callback
 
 
-def _users(net: NeuralNet) -> Iterator[tuple[str, Callback]]:
-    return ((name, callback) for name, callback in net.callbacks_ if not _is_known(callback))
+def _fitted_names(callback: Callback) -> set[str]:
+    """Return the names of a callback's fitted attributes but those that RESUMABLE classes set."""
+    bases = [base for base in RESUMABLE if isinstance(callback, base)]
+    methods = [getattr(base, name) for base in bases for name in dir(base)]
+    known = {name for m in methods if hasattr(m, "__code__") for name in m.__code__.co_names}
+    return {name for name in vars(callback) if name.endswith("_")} - known
 
 
-def _state(callback: Callback) -> list[str]:
-    known: frozenset[str] = THEIR_STATE if isinstance(callback, STATELESS) else frozenset()
-    return [name for name in vars(callback) if name.endswith("_") and name not in known]
-
-
-def _noted(callback: Callback) -> dict[str, Any]:
-    """Give what would change in a callback that counts something."""
-    simple = {
+def _plain_state(callback: Callback) -> dict[str, Any]:
+    """Return what changes in a callback that counts something, as an attribute of any name."""
+    fitted = _fitted_names(callback)
+    plain = {
         name: value
         for name, value in vars(callback).items()
-        if name not in THEIR_STATE and isinstance(value, bool | int | float | str | None)
+        if isinstance(value, bool | int | float | str | None)
+        and (name in fitted or not name.endswith("_"))
     }
-    return dict.fromkeys(_state(callback)) | simple
+    return dict.fromkeys(fitted) | plain
 
 
-def _parts(net: NeuralNet) -> Iterator[tuple[str, Any]]:
-    """Give the modules, criteria and optimizers that have a state, by name."""
+def _stateful_parts(net: NeuralNet) -> Iterator[tuple[str, Any]]:
+    """Yield the modules, criteria and optimizers that have a state, by name."""
+    # Private, but the only lists of what a net's subclass may have added.
     for name in (*net._modules, *net._criteria, *net._optimizers):
         part = getattr(net, f"{name}_", None)
         if hasattr(part, "load_state_dict"):
             yield name, part
 
 
-def _parameters(part: Any) -> list[tuple[str, torch.Tensor]]:
-    """Give a module's parameters by name; an optimizer has them from the modules."""
-    return list(part.named_parameters()) if hasattr(part, "named_parameters") else []
-
-
-def _packed(value: Any, tensors: _files.Tensors, path: str = "") -> Any:
-    """Give nested values as JSON takes them, with their tensors put aside under their paths."""
-    if isinstance(value, torch.Tensor):
-        tensors[path] = value
-        return {"tensor": path}
-    if isinstance(value, dict):
-        items = [
-            [key, _packed(item, tensors, f"{path}/{key}" if path else str(key))]
-            for key, item in value.items()
-        ]
-        return {"dict": items}
-    if isinstance(value, list | tuple):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_packed(item, tensors, f"{path}/{i}") for i, item in enumerate(value)]}
-    return value
-
-
-def _unpacked(value: Any, tensors: _files.Tensors) -> Any:
-    """Undo `_packed`."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, content),) = value.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {key: _unpacked(item, tensors) for key, item in content}
-    items = [_unpacked(item, tensors) for item in content]
-    return tuple(items) if kind == "tuple" else items
-
-
 def _generators(net: NeuralNet) -> Iterator[tuple[str, Any]]:
-    """Give the generators of their own that the net's iterators draw from, by parameter."""
-    kinds = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
-    for part in ("iterator_train", "iterator_valid"):
+    """Yield the generators of their own that the net's data is drawn with, by parameter."""
+    for part in ("dataset", "iterator_train", "iterator_valid"):
         for key, value in net.get_params_for(part).items():
-            held = vars(value) if isinstance(value, Sampler) else {}
-            for name, item in [("", value), *held.items()]:
-                if isinstance(item, kinds):
-                    yield f"{part}__{key}.{name}".rstrip("."), item
+            for generator in _held_generators(value):
+                yield f"{part}__{key}", generator
 
 
-def _random_states(net: NeuralNet) -> dict[str, Any]:
-    """Give the states of the generators: torch's, numpy's, Python's, and the net's own."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    version, numbers, gauss = random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {
-        "torch": torch.get_rng_state(),
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-        "python": [version, torch.tensor(numbers, dtype=torch.int64), gauss],
-        "cuda": cuda,
-        "own": {name: generator.get_state() for name, generator in _generators(net)},
-    }
-
-
-def _set_random_states(net: NeuralNet, states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["torch"])
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
-    if states["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-    for name, generator in _generators(net):
-        generator.set_state(states["own"][name])
+def _held_generators(root: Any) -> Iterator[Any]:
+    """Yield the generators that a value is or holds, as samplers, data sets and transforms do."""
+    todo, seen = [root], set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, GENERATORS):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            # Of a transform's parts there are few; a longer list is data.
+            items = value.values() if isinstance(value, dict) else value
+            todo.extend(items if len(value) < N_PARTS else ())
+        elif not isinstance(value, type | FunctionType | ModuleType):
+            todo.extend(getattr(value, "__dict__", {}).values())

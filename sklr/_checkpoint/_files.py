@@ -1,249 +1,336 @@
-"""Weights and a manifest in a folder, which is whole at every moment; nothing is unpickled.
+"""Read and write a folder of tensors and values, which is whole at every moment.
 
-Weights are safetensors files. The manifest is JSON: it names each file with its size and checksum,
-and is replaced last, so that what it names is there, whatever interrupts the writing.
+Tensors are safetensors files. The manifest is JSON: it names each file with its size and checksum,
+and is replaced last, so that whatever interrupts the writing, the files that it names are there.
+Nothing is unpickled, and what is read is taken for anybody's: it is checked before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+from sklr._checkpoint._shapes import fits
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 FORMAT = 1
-"""Version of the files' format; a folder of a newer one is refused."""
+"""Version of the files' format; a folder of a newer one cannot be read."""
+LARGEST_MANIFEST = 2**30
+"""In bytes: the history of some ten million batches. A larger one is not read into memory."""
+
+TENSOR_FILE = re.compile(r"[\w-]+-[0-9a-f]{16}\.safetensors")
+"""Names of files of tensors: none leads out of the folder."""
+BEGUN_FILE = re.compile(rf"({TENSOR_FILE.pattern}|{re.escape(MANIFEST)})\.\d+\.tmp")
+
+FILES = {str: {"file": str, "size": int, "sha256": str}}
 
 Tensors = dict[str, torch.Tensor]
 
 
 class CheckpointError(ValueError):
-    """Files that cannot be read or written as they should; the text names them."""
+    """Files that cannot be read or written as they should; the message names them."""
 
 
-def write(folder: Path, tensors: dict[str, Tensors], values: dict[str, Any]) -> None:
-    """Replace what a folder holds.
+def write(folder: Path, parts: dict[str, Any], values: dict[str, Any]) -> None:
+    """Replace the contents of a folder.
 
     Parameters
     ----------
     folder : Path
-        Is made where it is not there.
-    tensors : dict of str to dict of str to Tensor
-        By the name of their file; those that are one and the same are written once. A file that
-        holds the same already is kept.
+        Is made if it is not there.
+    parts : dict
+        Nested dicts, lists and tuples of tensors, arrays, numbers and text. The tensors of each
+        part are a file, which is named after it and written only if they have changed; a tensor
+        that is there twice is written once.
     values : dict
-        Everything else, as JSON takes it.
+        Anything else that JSON takes.
 
     Raises
     ------
     CheckpointError
-        If something cannot be written, such as on a full disk, or is nothing that JSON takes;
-        what the folder held before can still be read.
+        If something cannot be written, as on a full disk, or is of a type that files do not keep.
+        The folder can still be read as it was.
     ImportError
         If safetensors is not installed.
     """
-    dumps = _safetensors().save
-    files: dict[str, dict[str, Any]] = {}
+    content: dict[str, Any] = {"files": {}, "parts": {}, "values": values}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, parts in tensors.items():
-            own, ties = _untied(parts)
-            data = dumps(own)
-            digest = hashlib.sha256(data).hexdigest()
-            # Another content has another name: what the old manifest names stays as it is.
-            file = f"{name}-{digest[:16]}.safetensors"
-            files[name] = {"file": file, "size": len(data), "sha256": digest}
-            # safetensors sorts them.
-            files[name] |= {"names": list(parts), "ties": ties}
-            if not (folder / file).exists():
-                _replace(folder / file, data)
-        content = {"files": files, "values": values}
+        for name, part in parts.items():
+            packer = _Packer()
+            content["parts"][name] = packer.pack(part)
+            if packer.tensors:
+                content["files"][name] = _write_tensors(folder, name, packer.tensors)
         manifest = {"format": FORMAT, "sha256": _digest(content), **content}
-        _replace(folder / MANIFEST, json.dumps(manifest, default=_plain).encode())
+        data = json.dumps(manifest, default=_plain).encode()
+        if len(data) > LARGEST_MANIFEST:
+            raise CheckpointError(
+                f"{folder} cannot keep a history of {len(data)} bytes: {LARGEST_MANIFEST} are the "
+                "most that are read again."
+            )
+        _replace(folder / MANIFEST, data)
     except TypeError as error:
         raise CheckpointError(
-            f"{folder} cannot keep what is neither numbers nor text ({error}); what it held before "
-            "is as it was."
+            f"{folder} cannot keep what is neither numbers nor text ({error}); its files are as "
+            "they were."
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{folder} could not be written ({error}); what it held before is as it was."
+            f"{folder} could not be written ({error}); its files are as they were."
         ) from error
-    named = {entry["file"] for entry in files.values()}
-    # Of the generation before, and what a killed process was writing; the user's files stay.
+    named = {entry["file"] for entry in content["files"].values()}
+    # Files of the generation before, or begun by a process that was killed; the user's own stay.
     for path in folder.iterdir():
-        if _is_ours(path.name) and path.name not in named:
+        ours = TENSOR_FILE.fullmatch(path.name) or BEGUN_FILE.fullmatch(path.name)
+        if ours and path.name not in named:
             with suppress(OSError):
                 path.unlink()
 
 
-def read(folder: Path, *, mapped: bool = False) -> tuple[dict[str, Tensors], dict[str, Any]]:
-    """Give what a folder holds: tensors by the name of their file, and the values.
+def read(
+    folder: Path, shape: dict[str, Any], *, mapped: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the contents of a folder.
 
     Parameters
     ----------
     folder : Path
-        Where to read.
+        The folder.
+    shape : dict
+        What `fits` requires of the values.
     mapped : bool, default=False
-        Whether the tensors lie in the files, mapped into memory, and not in copies of them. What
-        is written to such a tensor stays out of its file.
+        Whether the tensors lie in the files, mapped into memory, instead of in copies of them.
+        What is written to such a tensor does not reach its file.
+
+    Returns
+    -------
+    parts, values : dict
+        As they were written.
 
     Raises
     ------
     CheckpointError
-        If a file is missing, truncated or altered, or the format is newer than this version's.
+        If a file is missing, damaged, or no plain file, or if the format is newer than this
+        version's.
     ImportError
         If safetensors is not installed.
     """
-    safetensors = _safetensors()
-    manifest = _read_manifest(folder)
-    tensors = {}
-    for name, entry in manifest["files"].items():
-        path = folder / entry["file"]
+    manifest = _read_manifest(folder, shape)
+    parts = {}
+    for name, packed in manifest["parts"].items():
+        entry = manifest["files"].get(name)
+        tensors = {} if entry is None else _read_tensors(folder, entry, mapped)
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise CheckpointError(f"{path} is missing or cannot be read ({error}).") from error
-        if len(data) != entry["size"]:
-            raise CheckpointError(
-                f"{path} is truncated: it has {len(data)} of {entry['size']} bytes."
-            )
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise CheckpointError(f"{path} was altered: its checksum is another.")
-        parts = safetensors.load_file(path) if mapped else safetensors.load(data)
-        ties = entry["ties"]
-        tensors[name] = {part: parts[ties.get(part, part)] for part in entry["names"]}
-    return tensors, manifest["values"]
+            parts[name] = _unpacked(packed, tensors)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise _altered(folder / MANIFEST, f"its part {name!r} is not as one is") from error
+    return parts, manifest["values"]
 
 
 def exists(folder: Path) -> bool:
-    """Tell whether a folder holds something."""
+    """Return whether something was written into a folder."""
     return (folder / MANIFEST).exists()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep others out of a folder; the system frees it when the process ends, however it does.
+    """Keep other trainings out of a folder; the system unlocks it when the process ends.
 
     Raises
     ------
     CheckpointError
         If another training uses the folder, or it cannot be made.
     ImportError
-        If the system is none of POSIX's.
+        If filelock is not installed.
     """
-    try:
-        import fcntl
-    except ImportError as error:  # Windows, where everything else of sklr works
-        raise ImportError("Checkpoints need a POSIX system, such as Linux or macOS.") from error
+    filelock = _extra("filelock")
+    lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise CheckpointError(f"{folder} is in use by another training.") from error
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be used for checkpoints ({error}).") from error
-    _held.add(lock)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(f"{folder} is in use by another training.") from error
         yield
     finally:
-        if lock in _held:
-            _held.discard(lock)
-            # For a child too that was forked a moment ago and did not yet let go.
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
+        lock.release()
 
 
-_held: set[int] = set()
-"""The locks of this process."""
+@contextmanager
+def must_fit(folder: Path, what: str) -> Iterator[None]:
+    """Raise whatever fails within as a CheckpointError: what was read is made use of there.
 
-
-def _let_go() -> None:
-    """Close a parent's locks: workers of a DataLoader live on for seconds after its death."""
-    while _held:
-        os.close(_held.pop())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+    Files that hold what they should may still be of another net; and there are more ways to edit
+    them than could be foreseen.
+    """
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path} is missing.") from error
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"What {folder} holds does not fit the {what}: {error}") from error
+
+
+class _Packer:
+    """Turns nested values into what JSON takes, with their tensors put aside.
+
+    Dicts, lists and tuples become {type: items}, since JSON has no tuples and no keys but text.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: Tensors = {}
+        self.places: dict[Any, str] = {}
+
+    def pack(self, value: Any, path: str = "") -> Any:
+        """Return a value as JSON takes it; `path` is what its tensors are called by."""
+        if isinstance(value, torch.Tensor):
+            return {"tensor": self._put_aside(value.detach(), path)}
+        if isinstance(value, np.ndarray):
+            return {"array": self._put_aside(torch.from_numpy(value), path)}
+        if isinstance(value, dict):
+            items = [[key, self.pack(item, f"{path}/{key}")] for key, item in value.items()]
+            return {"dict": items}
+        if isinstance(value, list | tuple):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [self.pack(item, f"{path}/{i}") for i, item in enumerate(value)]}
+        return value
+
+    def _put_aside(self, tensor: torch.Tensor, path: str) -> str:
+        """Return the name that a tensor is written by: that of an equal one in the same memory."""
+        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        name = self.places.setdefault(place, path) if tensor.numel() else path
+        self.tensors.setdefault(name, tensor)
+        return name
+
+
+def _unpacked(value: Any, tensors: Tensors) -> Any:
+    """Undo `_Packer.pack`."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].numpy()
+    if kind == "dict":
+        return {key: _unpacked(item, tensors) for key, item in content}
+    items = [_unpacked(item, tensors) for item in content]
+    return {"tuple": tuple, "list": list}[kind](items)
+
+
+def _write_tensors(folder: Path, name: str, tensors: Tensors) -> dict[str, Any]:
+    """Write a file of tensors, and return its entry in the manifest."""
+    # safetensors takes no tensors that share memory, or have another order than C's.
+    own = {key: tensor.cpu().contiguous().clone() for key, tensor in tensors.items()}
+    try:
+        data = _extra("safetensors.torch").save(own)
+    except (KeyError, ValueError) as error:
+        raise TypeError(f"tensors that are sparse or of an unknown dtype: {error}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    # Another content has another name: what the manifest before names stays as it is.
+    path = folder / f"{name}-{digest[:16]}.safetensors"
+    if not (path.is_file() and _checksum(path) == digest):
+        _replace(path, data)
+    return {"file": path.name, "size": len(data), "sha256": digest}
+
+
+def _read_tensors(folder: Path, entry: dict[str, Any], mapped: bool) -> Tensors:
+    if not TENSOR_FILE.fullmatch(entry["file"]):
+        raise _altered(folder / MANIFEST, f"{entry['file']!r} names none of its files")
+    path = folder / entry["file"]
+    size = _size(path)
+    if size < entry["size"]:
+        raise CheckpointError(f"{path} is truncated: it has {size} of {entry['size']} bytes.")
+    try:
+        if size > entry["size"] or _checksum(path) != entry["sha256"]:
+            raise _altered(path, "its checksum is another")
+        tensors: Tensors = _extra("safetensors.torch").load_file(path)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is truncated or altered: it is no JSON.") from error
-    version = manifest.get("format") if isinstance(manifest, dict) else None
-    if not isinstance(version, int):
-        raise CheckpointError(f"{path} was altered: it has no format.")
-    if version > FORMAT:
+    except _extra("safetensors").SafetensorError as error:
+        raise _altered(path, str(error)) from error
+    return tensors if mapped else {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _read_manifest(folder: Path, shape: dict[str, Any]) -> dict[str, Any]:
+    path = folder / MANIFEST
+    size = _size(path)
+    if size > LARGEST_MANIFEST:
+        raise _altered(path, f"it has {size} bytes, more than any that sklr writes")
+    try:
+        manifest: Any = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}).") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is truncated or altered: it is no JSON of ours.") from error
+    if not fits(manifest, {"format": int, str: object}):
+        raise _altered(path, "it has no format")
+    if manifest["format"] > FORMAT:
         raise CheckpointError(
-            f"{path} has format {version}, of a newer version of sklr; this one reads up to "
-            f"{FORMAT}."
+            f"{path} has format {manifest['format']}, of a newer version of sklr; this one reads "
+            f"up to {FORMAT}."
         )
-    content = {name: manifest.get(name) for name in ("files", "values")}
-    if manifest.get("sha256") != _digest(content):
-        raise CheckpointError(f"{path} was altered: its checksum is another.")
-    return manifest
+    whole = {"format": int, "sha256": str, "files": FILES, "parts": {str: object}, "values": shape}
+    if not fits(manifest, whole):
+        raise _altered(path, "its contents are not those that are looked for")
+    content: dict[str, Any] = {name: manifest[name] for name in ("files", "parts", "values")}
+    if manifest["sha256"] != _digest(content):
+        raise _altered(path, "its checksum is another")
+    return content
+
+
+def _altered(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"{path} was altered: {reason}.")
+
+
+def _size(path: Path) -> int:
+    """Return a file's size, if it is a plain file: a pipe would make the reader wait for ever."""
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise CheckpointError(f"{path} is missing or cannot be read ({error}).") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise CheckpointError(f"{path} is no plain file but a link, pipe, device or folder.")
+    return status.st_size
+
+
+def _checksum(path: Path) -> str:
+    # In pieces: the file may be larger than the memory.
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, default=_plain).encode()).hexdigest()
 
 
-def _safetensors() -> Any:
+def _extra(name: str) -> Any:
+    """Import a package that only checkpoints need."""
     try:
-        import safetensors.torch
+        return importlib.import_module(name)
     except ImportError as error:
+        package = name.partition(".")[0]
         raise ImportError(
-            "Checkpoints need safetensors. Install it with: pip install 'sklr[checkpoint]'"
+            f"Checkpoints need {package}. Install it with: pip install 'sklr[checkpoint]'"
         ) from error
-    return safetensors.torch
-
-
-def _untied(tensors: Tensors) -> tuple[Tensors, dict[str, str]]:
-    """Give tensors that share no memory, which is what safetensors takes, and who is whom.
-
-    A tensor that is another one under a second name is left out, and named with the first.
-    """
-    own: Tensors = {}
-    ties: dict[str, str] = {}
-    seen: dict[Any, str] = {}
-    for name, tensor in tensors.items():
-        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        first = seen.setdefault(place, name) if tensor.numel() else name
-        if first != name:
-            ties[name] = first
-        else:
-            own[name] = tensor.detach().cpu().contiguous().clone()
-    return own, ties
-
-
-def _is_ours(name: str) -> bool:
-    """Tell whether a file that no manifest names may be removed."""
-    stem, _, begun = name.partition(".safetensors")
-    digest = stem.rpartition("-")[2]
-    if begun != name[len(stem) :] and len(digest) == 16 and set(digest) <= set("0123456789abcdef"):
-        return not begun or begun.endswith(".tmp")
-    return name.startswith(f"{MANIFEST}.") and name.endswith(".tmp")
 
 
 def _plain(value: Any) -> Any:
-    """Give a numpy scalar or array as plain numbers."""
+    """Return a numpy scalar or array as plain numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{value!r} of type {type(value).__name__}")
@@ -261,8 +348,10 @@ def _replace(path: Path, data: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The new name too survives a power cut only once its folder is on the disk; Windows opens none.
+    if os.name == "posix":
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

@@ -1,61 +1,75 @@
-"""A name for a training: equal where estimator, data and seed are equal."""
+"""Name a training: the same for the same code, parameters, data and seed."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import skorch
+import skorch.dataset
 import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
+from sklr._checkpoint._code import Sources
 from sklr._training._seeding import seeded
+from sklr.data import ArrayDataset
 
-N_ITEMS = 64
-"""Items that are looked at of a Dataset of a class of its own."""
+PACKAGES = ("numpy", "sklearn", "skorch", "sklr", "torch")
+"""Another version of one of them need not end bit for bit alike."""
 
 N_BYTES = 2**24
-"""Of an array, at a time."""
+"""Of an array, hashed at a time: more need not lie in memory at once."""
+
+CONTENTS = {
+    skorch.dataset.Dataset: ("X", "y"),
+    ArrayDataset: ("X", "y", "length"),
+    TensorDataset: ("tensors",),
+    Subset: ("dataset", "indices"),
+    ConcatDataset: ("datasets",),
+}
+"""Attributes that make the items of Datasets of these very classes; faster than the items."""
 
 
 def fingerprint(*parts: Any) -> str:
-    """Give a hash of estimators, data and numbers, the same in every process.
-
-    The releases of torch and skorch count, since another one need not end bit for bit alike.
+    """Return a hash of estimators, data and numbers, the same in every process.
 
     Parameters
     ----------
     *parts : object
-        Estimators count by their classes and parameters, modules by their classes and weights,
-        functions by their code, arrays by their contents, which are not copied, and other objects
-        by what pickle would keep of them. Of a torch Dataset of a class of its own the length and
-        64 items count, spread evenly.
+        Estimators count by their parameters, modules by their weights and attributes, arrays by
+        their contents, which are not copied, and other objects by what pickle would keep of them.
+        All classes and functions count by their source code (see `Sources`). A torch Dataset of a
+        class of the user's own is read once, all items of it, as an epoch reads them.
 
     Returns
     -------
     str
         32 hexadecimal digits.
     """
-    versions = [torch.__version__, skorch.__version__]
-    return _Hash().add([versions, list(parts)]).hex()
+    whole = _Hash(Sources())
+    whole.add([sys.modules[name].__version__ for name in PACKAGES])
+    whole.add(list(parts))
+    return whole.add(sorted(whole.sources.digests)).hex()
 
 
 class _Hash:
     """A hash of values of any kind; each goes in with its kind and length, so none run together."""
 
-    def __init__(self, within: tuple[Any, ...] = ()) -> None:
+    def __init__(self, sources: Sources, within: tuple[Any, ...] = ()) -> None:
         self.hash = blake2b(digest_size=16)
+        self.sources = sources
         # What is being described: an object may hold itself.
         self.within = within
 
     def hex(self) -> str:
-        """Give it as hexadecimal digits."""
+        """Return it as hexadecimal digits."""
         return self.hash.hexdigest()
 
     def add(self, value: Any) -> _Hash:
@@ -72,8 +86,10 @@ class _Hash:
         return self
 
     def _add_object(self, value: Any) -> None:
-        if isinstance(value, type | np.dtype | torch.dtype | torch.device):
-            self._text("class", _name(value) if isinstance(value, type) else str(value))
+        if isinstance(value, type):
+            self._class("class", value)
+        elif isinstance(value, np.dtype | torch.dtype | torch.device):
+            self._text("dtype", str(value))
         elif isinstance(value, np.ndarray):
             self._array(value)
         elif isinstance(value, torch.Tensor):
@@ -84,35 +100,34 @@ class _Hash:
             rows = rows.tocsr()
             self.add([rows.data, rows.indices, rows.indptr])
         elif hasattr(value, "columns") and hasattr(value, "to_numpy"):
-            self._text("frame", _name(type(value)))
+            self._class("frame", type(value))
             self.add([str(name) for name in value.columns])
             self.add([str(value[name].dtype) for name in value.columns])
             self.add([value[name].to_numpy() for name in value.columns])
         elif isinstance(value, nn.Module):
-            self._text("module", _name(type(value)), repr(value))
-            self.add(dict(value.state_dict()))
-        elif isinstance(value, BaseEstimator | Callback) and not isinstance(value, type):
+            self._module(value)
+        elif isinstance(value, BaseEstimator | Callback):
             params = value.get_params(deep=False)
-            self._text("estimator", _name(type(value)))
+            self._class("estimator", type(value))
             # What scikit-learn's callbacks leave in a net is none of its parameters.
             self.add({name: params[name] for name in params if not name.startswith("_")})
         elif isinstance(value, Dataset):
             self._dataset(value)
         elif isinstance(value, dict):
-            self._unordered(_name(type(value)), ([key, item] for key, item in value.items()))
+            self._unordered(type(value), ([key, item] for key, item in value.items()))
         elif isinstance(value, set | frozenset):
-            self._unordered(_name(type(value)), value)
+            self._unordered(type(value), value)
         elif isinstance(value, list | tuple):
-            self._text(_name(type(value)), str(len(value)))
+            self._class(str(len(value)), type(value))
             for item in value:
                 self.add(item)
-        elif inspect.ismethod(value):
-            self._text("method", value.__func__.__qualname__)
-            self.add(value.__self__)
         elif inspect.isfunction(value):
-            self._function(value)
-        elif inspect.iscode(value):
-            self.add([value.co_code, list(value.co_consts), list(value.co_names)])
+            self.sources.take(value)
+            # All lambdas have one name; the place tells apart those of one file.
+            self._text("function", _name(value), str([*value.__code__.co_positions()]))
+            self.add([value.__defaults__, value.__kwdefaults__, _closure(value), vars(value)])
+        elif inspect.ismethod(value):
+            self.add([value.__func__, value.__self__])
         elif isinstance(value, torch.Generator):
             self.add(value.get_state())
         else:
@@ -124,9 +139,17 @@ class _Hash:
             self.hash.update(b"%d:" % len(data) + data)
         return self
 
-    def _unordered(self, kind: str, items: Iterable[Any]) -> None:
-        hashes = sorted(_Hash(self.within).add(item).hex() for item in items)
-        self._text(kind, *hashes, str(len(hashes)))
+    def _class(self, kind: str, cls: type) -> None:
+        self._text(kind, _name(cls))
+        if cls.__module__ != "builtins":
+            self.sources.take(cls)
+            for function in _enclosed(cls):
+                self.add(_closure(function))
+
+    def _unordered(self, kind: type, items: Iterable[Any]) -> None:
+        hashes = sorted(_Hash(self.sources, self.within).add(item).hex() for item in items)
+        self._class(str(len(hashes)), kind)
+        self._text(*hashes)
 
     def _array(self, array: Any) -> None:
         self._text("array", str(array.dtype), str(array.shape))
@@ -136,7 +159,7 @@ class _Hash:
             rows = np.atleast_1d(array).view(np.ndarray)
             step = max(1, N_BYTES * len(rows) // rows.nbytes) if rows.nbytes else len(rows)
             for start in range(0, len(rows), step):
-                # A copy only where memory is in another order.
+                # A copy only if memory is in another order.
                 part = np.ascontiguousarray(rows[start : start + step])
                 self.hash.update(part.reshape(-1).view(np.uint8).data)
 
@@ -149,41 +172,32 @@ class _Hash:
             plain = tensor.cpu().resolve_conj().resolve_neg().contiguous()
             self._array(plain.reshape(-1).view(torch.uint8).numpy())
 
-    def _function(self, function: Any) -> None:
-        """Take in a function's code: lambdas all have one name."""
-        cells = []
-        for cell in function.__closure__ or ():
-            try:
-                cells.append(cell.cell_contents)
-            except ValueError:  # not bound yet
-                cells.append(None)
-        self._text("function", _name(function))
-        self.add([function.__code__, function.__defaults__, function.__kwdefaults__, cells])
+    def _module(self, module: nn.Module) -> None:
+        for name, part in module.named_modules():
+            self._class(f"module {name}", type(part))
+            self.add(dict(part.named_parameters(recurse=False)))
+            self.add(dict(part.named_buffers(recurse=False)))
+            # `training` is a mode; what begins with an underscore is torch's own.
+            own = {key: item for key, item in vars(part).items() if key[0] != "_"}
+            self.add({key: item for key, item in own.items() if key != "training"})
 
     def _dataset(self, dataset: Any) -> None:
-        self._text("dataset", _name(type(dataset)))
-        if isinstance(dataset, skorch.dataset.Dataset):
-            self.add([dataset.X, dataset.y])
-        elif isinstance(dataset, TensorDataset):
-            self.add(list(dataset.tensors))
-        elif isinstance(dataset, Subset):
-            self.add([dataset.dataset, list(dataset.indices)])
-        elif isinstance(dataset, ConcatDataset):
-            self.add(list(dataset.datasets))
-        elif isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-            self._other(dataset)
-        else:
-            n_items = len(dataset)
-            self.add(n_items)
-            for i in np.unique(np.linspace(0, n_items - 1, min(N_ITEMS, n_items), dtype=int)):
-                # Random changes of an item come out the same each time.
-                with seeded(0):
-                    item = dataset[int(i)]
+        self._class("dataset", type(dataset))
+        if type(dataset) in CONTENTS:
+            self.add([getattr(dataset, name) for name in CONTENTS[type(dataset)]])
+            return
+        # Random changes of the items come out the same each time.
+        with seeded(0):
+            if isinstance(dataset, IterableDataset):
+                items = iter(dataset)
+            else:
+                items = (dataset[i] for i in range(len(dataset)))
+            for item in items:
                 self.add(item)
 
     def _other(self, value: Any) -> None:
         """Take in what pickle would keep."""
-        self._text("object", _name(type(value)))
+        self._class("object", type(value))
         try:
             kept = value.__reduce_ex__(4)
         except Exception:  # nothing that can be pickled
@@ -195,6 +209,24 @@ class _Hash:
         _, arguments, *rest = kept
         state, items, pairs = [*rest[:3], None, None, None][:3]
         self.add([arguments, state, list(items or ()), list(pairs or ())])
+
+
+@lru_cache(maxsize=256)
+def _enclosed(cls: type) -> list[Any]:
+    """Return the methods of a class that use variables around it."""
+    items = [item for base in cls.__mro__ for item in vars(base).values()]
+    return [item for item in items if inspect.isfunction(item) and item.__closure__]
+
+
+def _closure(function: Any) -> list[Any]:
+    """Return the values of the variables around a function."""
+    values = []
+    for cell in function.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:  # not bound yet
+            values.append(None)
+    return values
 
 
 def _name(value: Any) -> str:
