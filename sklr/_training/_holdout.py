@@ -24,7 +24,7 @@ VALIDATION_PART = 0.2
 """Part of the rows that are kept for validation if the net has no split of its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Holdout:
     """The rows that a net is trained on, and the validation data.
 
@@ -53,6 +53,11 @@ class Holdout:
     def has_validation(self) -> bool:
         """Whether there is validation data."""
         return self.valid_rows is not None or self.dataset is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are trained on, and there is no validation data."""
+        return self.train_rows is None and self.dataset is None and self.split is None
 
     def validation_data(self, X: Any, y: Any) -> tuple[Any, Any] | None:
         """Return the validation data as (X, y), or None if there is none.

@@ -71,16 +71,17 @@ class Labels:
             raise ValueError(
                 f"Classifier can't train when only one class is present: y holds only {seen[0]!r}."
             )
-        codes = np.arange(len(seen))
         n_weights = _n_class_weights(net)
+        codes: npt.NDArray[np.int64] = np.arange(len(seen), dtype=np.int64)
         if n_weights > len(seen):
-            codes = _own_places(seen, n_weights)
-            if codes is None:
+            own = _own_places(seen, n_weights)
+            if own is None:
                 requirement = (
                     f"have one weight for each of the {len(seen)} labels in y; if y lacks a "
                     "label, as a fold may, name all labels by the net's 'classes' parameter"
                 )
                 raise ParameterValueError(net, "criterion__weight", requirement, n_weights)
+            codes = own
         return cls(seen, codes, dtype)
 
     @property
@@ -95,7 +96,8 @@ class Labels:
     def indices(self, encoded: Any) -> npt.NDArray[np.intp]:
         """Return the index in `classes` of each encoded label."""
         order = np.argsort(self.codes)
-        return order[np.searchsorted(self.codes[order], np.asarray(encoded).astype(np.int64))]
+        places = np.searchsorted(self.codes[order], np.asarray(encoded).astype(np.int64))
+        return np.asarray(order[places])
 
     def decode(self, encoded: Any) -> Array:
         """Return encoded labels as the user knows them."""

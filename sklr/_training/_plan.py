@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from sklr._training._holdout import Holdout
 from sklr._training._inputs import n_samples
-from sklr._validation import ParameterValueError
+from sklr._validation import ParameterTypeError, ParameterValueError
 from sklr.callbacks._base import ScheduleCallback, own_lr, steps_per_epoch
 
 
@@ -72,6 +72,9 @@ def plan_training(
     n_steps = None if per_epoch is None else per_epoch * epochs
     if schedule is None:
         return TrainingPlan(per_epoch, n_steps)
+    if per_epoch is None:
+        requirement = "have a length, so that the schedule can say when snapshots are due"
+        raise ParameterTypeError("fit", "X", requirement, X)
     due = schedule.planned_snapshots(per_epoch, epochs, own_lr(net))
     return TrainingPlan(per_epoch, n_steps, due)
 

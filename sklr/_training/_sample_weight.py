@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.utils.validation import check_array
 from skorch import NeuralNet
 from skorch.utils import to_tensor
 
 from sklr._training._data import INPUT, SAMPLE_WEIGHT, AdaptedDataset
-from sklr._validation import ParameterTypeError
+from sklr._training._inputs import n_samples
+from sklr._validation import Description, ParameterTypeError, ParameterValueError
 
 
 def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
@@ -31,6 +33,16 @@ def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
     TypeError
         If the net has a data set of its own, whose batches cannot hold weights.
     """
+    set_relative_weights(net, relative_weights(sample_weight))
+
+
+def relative_weights(sample_weight: Any) -> npt.NDArray[np.float32] | None:
+    """Return weights divided by their mean, as float32; None for None."""
+    return None if sample_weight is None else (sample_weight / sample_weight.mean()).astype("f4")
+
+
+def set_relative_weights(net: NeuralNet, weights: Any) -> None:
+    """Make an uninitialized clone weigh the loss by weights relative to the mean of all data."""
     if net.dataset is not AdaptedDataset:
         requirement = (
             "be skorch's own, with X no torch Dataset and torch's own collate function, if "
@@ -38,8 +50,13 @@ def weigh_samples(net: NeuralNet, sample_weight: npt.NDArray[Any]) -> None:
         )
         raise ParameterTypeError(net, "dataset", requirement, net.dataset)
     net.__class__ = _weighted(type(net))
-    weights = sample_weight / sample_weight.mean()
-    vars(net)["dataset__sample_weight"] = weights.astype(np.float32)
+    vars(net)["dataset__sample_weight"] = weights
+
+
+def unweigh_samples(net: NeuralNet) -> None:
+    """Undo `weigh_samples`: the net keeps what it learned, without the data's weights."""
+    net.__class__ = type(net).__bases__[0]
+    del vars(net)["dataset__sample_weight"]
 
 
 def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
@@ -83,3 +100,28 @@ def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
 
 def _inputs(X: Any) -> Any:
     return X[INPUT] if isinstance(X, dict) and INPUT in X else X
+
+
+def check_weights(X: Any, sample_weight: Any) -> npt.NDArray[Any]:
+    """Return weights of samples as an array, one a sample of X.
+
+    Raises
+    ------
+    ValueError
+        If they are negative, not finite, all 0, or not as many as there are samples.
+    """
+    n = n_samples(X)
+    weights = check_array(
+        np.full(n, sample_weight) if np.ndim(sample_weight) == 0 else sample_weight,
+        ensure_2d=False,
+        dtype=np.float64,
+        input_name="sample_weight",
+    )
+    if weights.shape != (n,):
+        requirement = f"have one value for each of the {n} samples"
+        got = Description(f"an array of shape {weights.shape}")
+        raise ParameterValueError("fit", "sample_weight", requirement, got)
+    if (weights < 0).any() or not weights.any():
+        requirement = "be at least 0, and not all 0"
+        raise ParameterValueError("fit", "sample_weight", requirement, Description("others"))
+    return np.asarray(weights)

@@ -1,4 +1,4 @@
-"""What a search may spend, in training batches: on ramps, and on trial trainings after them."""
+"""What a search may spend, in training batches: on ramps, and on trials after them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from sklr._curves import MIN_POINTS
 
 RAMP_SHARE = 1 / 4
-"""Part of the budget that ramps take where probes follow: a mean of two ramps is nearly as good as
-one of four, and probes gain more from the rest."""
+"""Part of the budget that ramps take if trials follow: a mean of two ramps is nearly as good as one
+of four, and trials gain more from the rest."""
 
-KEPT = (8, 4, 2)
-"""Candidates that are trained in each round of the probes."""
-ROUNDS = (0.042, 0.102, 0.297)
-"""Steps that a candidate has had after each round, as parts of what is left for all probes."""
-FIRST_ROUND = 10
-"""Fewer steps of the first round than this tell nothing."""
+SURVIVORS = (8, 4, 2)
+"""Candidates that are trained in each rung of the trials (successive halving)."""
+RUNGS = (0.042, 0.102, 0.297)
+"""Steps that a candidate has had after each rung, as parts of what is left for all trials: they
+add up to the whole, since each rung only goes on from the one before."""
+MIN_FIRST_RUNG = 10
+"""Fewer steps in the first rung than this say nothing of a candidate."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class Budget:
     Attributes
     ----------
     steps : int or None
-        Steps in all; None where the length of the training is not known.
+        Steps in all; None if the length of the training is not known.
     n_repeats, n_steps : int
         Ramps, and the length of each.
-    probes : bool
-        Whether enough is left to probe candidates.
+    verify : bool
+        Whether enough is left to verify candidates by trials.
     message : str
         What was made smaller than asked for, or left out, and why; may be empty.
     """
@@ -37,48 +38,55 @@ class Budget:
     steps: int | None
     n_repeats: int
     n_steps: int
-    probes: bool
+    verify: bool
     message: str
 
 
 def share(
-    training_steps: int | None, budget: float, n_repeats: int, n_steps: int, probe: bool
+    training_steps: int | None, budget: float, n_repeats: int, n_steps: int, verify: bool
 ) -> Budget:
-    """Share the budget between ramps and probes.
+    """Share the budget between ramps and trials.
 
     Parameters
     ----------
     training_steps : int or None
-        Steps of the estimator's own whole training; None where that is not known.
+        Steps of the estimator's own whole training; None if that is not known.
     budget : float
         Whole trainings to spend.
     n_repeats, n_steps : int
         Ramps and their length, as asked for.
-    probe : bool
-        Whether probes are wanted.
+    verify : bool
+        Whether trials are wanted.
+
+    Returns
+    -------
+    Budget
     """
     if training_steps is None:
-        unknown = "No candidate was probed: the training data has no length to budget for."
-        return Budget(None, n_repeats, n_steps, False, unknown if probe else "")
+        unknown = "No candidate was verified: the training data has no length to budget for."
+        return Budget(None, n_repeats, n_steps, False, unknown if verify else "")
     steps = int(budget * training_steps)
-    ramps = int(steps * RAMP_SHARE)
-    probes = probe and ramps >= n_steps and can_probe(steps - ramps)
-    affordable = (ramps if probes else steps) // n_steps
+    for_ramps = int(steps * RAMP_SHARE)
+    trials = verify and for_ramps >= n_steps and can_verify(steps - for_ramps)
+    affordable = (for_ramps if trials else steps) // n_steps
     length = n_steps if affordable else max(MIN_POINTS, steps)
     repeats = min(n_repeats, max(1, affordable))
     words = []
-    if probe and not probes:
-        words.append("no candidate was probed")
+    if verify and not trials:
+        words.append("no candidate was verified")
     if repeats < n_repeats:
         words.append(f"{repeats} of {n_repeats} ramps were run")
     if length < n_steps:
         words.append(f"ramps had {length} of {n_steps} steps")
-    message = f"For a budget of {steps} steps {' and '.join(words)}." if words else ""
-    return Budget(steps, repeats, length, probes, message)
+    message = ""
+    if words:
+        # The budget is what the user can change, so it comes first.
+        message = f"Raise budget for more: within {steps} steps {' and '.join(words)}."
+    return Budget(steps, repeats, length, trials, message)
 
 
 def more_ramps(budget: Budget, spent: int) -> int:
-    """Give how many ramps there are for another range: fewer than before where little is left.
+    """Return how many ramps there are for another range: fewer than before if little is left.
 
     Parameters
     ----------
@@ -90,15 +98,15 @@ def more_ramps(budget: Budget, spent: int) -> int:
     if budget.steps is None:
         return budget.n_repeats
     left = budget.steps - spent
-    wanted = int(left * RAMP_SHARE) if budget.probes else left
+    wanted = int(left * RAMP_SHARE) if budget.verify else left
     return min(budget.n_repeats, max(wanted // budget.n_steps, int(left >= budget.n_steps)))
 
 
-def can_probe(left: int) -> bool:
-    """Tell whether so many steps are enough for all probes."""
-    return rounds(left)[0][1] >= FIRST_ROUND
+def can_verify(left: int) -> bool:
+    """Return whether so many steps are enough for all trials."""
+    return rungs(left)[0][1] >= MIN_FIRST_RUNG
 
 
-def rounds(left: int) -> list[tuple[int, int]]:
-    """Give, for each round, the candidates in it and the steps that each has had after it."""
-    return [(n, int(part * left)) for n, part in zip(KEPT, ROUNDS, strict=True)]
+def rungs(left: int) -> list[tuple[int, int]]:
+    """Return, for each rung, its number of candidates and the steps that each has had after it."""
+    return [(n, int(part * left)) for n, part in zip(SURVIVORS, RUNGS, strict=True)]

@@ -1,36 +1,44 @@
-"""What the trainings of a search train on: the net alone, behind preprocessing fitted once."""
+"""Preparation of a search: preprocessing fitted once, validation data chosen, the net alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone, is_classifier
-from sklearn.utils import _safe_indexing, assert_all_finite
-from sklearn.utils.validation import _check_method_params
+from sklearn import get_config
+from sklearn.base import clone
+from sklearn.utils import assert_all_finite
+from sklearn.utils.metadata_routing import get_routing_for_object
 from skorch import NeuralNet
-from skorch.dataset import Dataset, ValidSplit, get_len
+from skorch.dataset import unpack_data
 from skorch.utils import data_from_dataset
-from torch.utils.data import IterableDataset, Subset
+from torch.utils.data import IterableDataset
 
-from sklr._training._dry_run import Rehearsal, rehearse
-from sklr._training._evaluation import DatasetLoss, Judge, MinusScore, RowsLoss
-from sklr._training._placeholder import NetSlot
-from sklr._training._target import find_net, fitted_part, make_silent
+from sklr._training._dry_run import DryRun, dry_run
+from sklr._training._evaluation import (
+    Evaluation,
+    TrainingData,
+    ValidationLoss,
+    ValidationScore,
+)
+from sklr._training._holdout import FixedSplit, Holdout, own_holdout, random_holdout
+from sklr._training._inputs import take_rows, take_rows_of_params
+from sklr._training._labels import Labels
+from sklr._training._placeholder import NetPlaceholder
+from sklr._training._plan import plan_training
+from sklr._training._sample_weight import relative_weights, set_relative_weights
+from sklr._training._target import Target, fitted_part, make_silent
 from sklr._validation import ParameterValueError
-from sklr.callbacks._base import steps_per_epoch
 
 ORDER = ("shuffle", "sampler", "batch_sampler")
-"""Parameters of a DataLoader that say in which order samples come."""
-HELD_OUT = 0.2
-"""Part of the data that is held out where the net has no split of its own."""
+"""Parameters of a DataLoader that set the order in which samples come."""
 
 
 @dataclass(frozen=True)
-class Task:
+class Request:
     """What a search is asked about.
 
     Attributes
@@ -39,14 +47,18 @@ class Task:
         The search, for messages.
     estimator : estimator
         Holds the net.
+    target : Target
+        The net in it.
     X, y : object
         Data; labels are encoded.
-    classes : ndarray of shape (n_classes,) or None
-        The labels, of a classifier.
+    labels : Labels or None
+        The labels of a classifier.
     fit_params : dict
-        For the estimator's fit.
-    probe : bool
-        Whether data is to be held out for probes.
+        For the estimator's fit, without sample weights.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the samples in the loss.
+    verify : bool
+        Whether validation data is wanted for trials.
     scorer : callable or None
         What to judge by in place of the loss.
     score_params : dict
@@ -55,202 +67,203 @@ class Task:
 
     owner: object
     estimator: Any
+    target: Target
     X: Any
     y: Any
-    classes: Any = None
+    labels: Labels | None = None
     fit_params: dict[str, Any] = field(default_factory=dict)
-    probe: bool = True
+    sample_weight: Any = None
+    verify: bool = True
     scorer: Callable[..., float] | None = None
     score_params: dict[str, Any] = field(default_factory=dict)
 
 
-class TrainingPart:
-    """A `train_split` that keeps the samples held out, if any, and validates nothing.
-
-    Parameters
-    ----------
-    indices : ndarray or None
-        Samples to train on; None is all.
-    """
-
-    def __init__(self, indices: Any = None) -> None:
-        self.indices = indices
-
-    def __call__(self, dataset: Any, y: Any = None, **kwargs: Any) -> tuple[Any, None]:
-        """Give the training data, and nothing to validate on."""
-        return (dataset if self.indices is None else Subset(dataset, self.indices)), None
-
-
 @dataclass(frozen=True)
-class Material:
-    """What every ramp and probe of a search gets.
+class Prepared:
+    """What every ramp and trial of a search has in common, but for the data.
 
     Attributes
     ----------
     net : NeuralNet
         The net, silent and not initialized; to be cloned.
-    X, y : object
-        What the net is trained on.
     fit_params : dict
         Passed to the net's fit.
-    loss : callable or None
-        Gives a net's held-out loss; None where nothing is held out.
-    minus_score : callable or None
-        Gives minus a net's held-out score, where there is a scorer.
+    evaluation : ValidationLoss, ValidationScore or None
+        How nets are judged on validation data; None if there is none.
     training_steps : int or None
-        Steps of the estimator's own whole training; None where the data has no length.
+        Steps of the estimator's own whole training; None if the data has no length.
     adapted : dict
-        Parameters of the net with which it takes the data.
-    takes_nan : bool
-        Whether the preprocessing lets no NaN through to the net.
+        Parameters with which the net takes the data.
+    preprocessing : estimator
+        The fitted estimator with a placeholder for the net; the placeholder alone for a bare net.
     """
 
     net: NeuralNet
-    X: Any
-    y: Any
     fit_params: dict[str, Any]
-    loss: Judge | None
-    minus_score: Judge | None
+    evaluation: Evaluation | None
     training_steps: int | None
     adapted: dict[str, Any]
-    takes_nan: bool
+    preprocessing: Any
 
     @property
-    def judge(self) -> Judge | None:
-        """What probes are judged by."""
-        return self.minus_score or self.loss
+    def is_scored(self) -> bool:
+        """Whether nets are judged by a scorer."""
+        return isinstance(self.evaluation, ValidationScore)
 
 
-@dataclass(frozen=True)
-class _Split:
-    """Rows to train on and rows held out, None for all and for none, or a given validation set."""
+def prepare(request: Request) -> tuple[Prepared, TrainingData]:
+    """Choose validation data, fit the preprocessing on the rest, and see what reaches the net.
 
-    train: Any = None
-    valid: Any = None
-    given: Any = None
+    Random choices draw from the global generators.
 
-
-def prepare(task: Task) -> Material:
-    """Hold data out, fit the preprocessing on the rest, and give what the net is trained on.
-
-    Random choices are made from the global generators.
+    Returns
+    -------
+    prepared : Prepared
+    data : TrainingData
+        What reaches the net, all rows of it if nothing is preprocessed, else training rows and
+        validation rows apart.
     """
-    prefix, net = find_net(task.owner, task.estimator)
-    split = _own_split(net, task.X, task.y)
-    n_batches = steps_per_epoch(net, _own_part(task.X, split.train))
-    training_steps = None if n_batches is None else n_batches * int(net.max_epochs)
-    wanted = task.probe or task.scorer is not None
-    if wanted and split.train is None and split.given is None and n_batches is not None:
-        split = _random_split(net, task.X, task.y)
+    target, net = request.target, request.target.net
+    holdout = own_holdout(net, request.X, request.y, _params_of_net(request))
+    steps = plan_training(net, request.X, holdout).n_steps
+    wanted = request.verify or request.scorer is not None
+    if wanted and steps is not None and holdout.is_whole:
+        holdout = random_holdout(net, request.X, request.y)
 
-    shell = NetSlot(net, task.classes)
-    if prefix:
-        shell = clone(task.estimator).set_params(**{prefix.removesuffix("__"): shell})
-    rows = split.train if prefix else None
-    X, y, params = _taken(task, rows)
+    rows = holdout.train_rows if target.prefix else None
+    shell, placeholder = fit_preprocessing(request, rows)
+    X, y, params = placeholder.X_, placeholder.y_, placeholder.fit_params_
+    placeholder.forget()
+    if target.prefix:
+        _check_finite(request, X)
+    dry = dry_run(net, X, y)
+    if request.labels is not None:
+        dry.check_outputs(request.owner, int(request.labels.codes.max()) + 1)
+    weights = relative_weights(request.sample_weight)
+    silent = _silent_net(request, dry, holdout, None if weights is None else _rows(weights, rows))
+    evaluation, validation = _evaluation(request, holdout, shell, placeholder, weights)
+    prepared = Prepared(silent, params, evaluation, steps, dry.params, shell)
+    return prepared, TrainingData(X, y, *validation)
+
+
+def fit_preprocessing(request: Request, rows: Any) -> tuple[Any, NetPlaceholder]:
+    """Fit a clone of the estimator with a placeholder for the net.
+
+    Parameters
+    ----------
+    request : Request
+        What is asked.
+    rows : ndarray of int or None
+        Rows of the data; None is all.
+
+    Returns
+    -------
+    shell : estimator
+        The fitted clone.
+    placeholder : NetPlaceholder
+        The placeholder in it, which kept what reaches the net.
+    """
+    shell: Any = NetPlaceholder(request.target.net, request.labels)
+    if request.target.prefix:
+        place = request.target.prefix.removesuffix("__")
+        shell = clone(request.estimator).set_params(**{place: shell})
+    X, y, params = request.X, request.y, request.fit_params
+    if rows is not None:
+        params = take_rows_of_params(X, params, rows)
+        X, y = take_rows(X, rows), None if y is None else take_rows(y, rows)
     shell.fit(X, y, **params)
-    slot = fitted_part(shell, NetSlot)
-    X, y, params = slot.X_, slot.y_, slot.fit_params_
-    if prefix:
-        _check_finite(task, X)
-    rehearsal = rehearse(net, X, y)
-    if task.classes is not None:
-        rehearsal.check_outputs(task.owner, len(task.classes))
-    loss = _loss(task, split, shell, X, y, in_place=not prefix)
-    takes_nan = bool(prefix) and _takes_nan(shell, slot, task.X)
-    slot.forget()
-    minus_score = None if task.scorer is None else _minus_score(task, split, shell, slot)
-    silent = _silent(net, rehearsal, task.X, None if prefix else split.train)
-    return Material(
-        silent, X, y, params, loss, minus_score, training_steps, rehearsal.params, takes_nan
-    )
+    return shell, fitted_part(shell, NetPlaceholder)
 
 
-def _silent(net: NeuralNet, rehearsal: Rehearsal, X: Any, train: Any) -> NeuralNet:
-    """Give a clone that takes the data, trains on the training part, and does nothing else."""
+def _params_of_net(request: Request) -> Mapping[str, Any]:
+    """Return the fit parameters that reach the net, and so its split."""
+    params, prefix = request.fit_params, request.target.prefix
+    if not prefix:
+        return params
+    if get_config()["enable_metadata_routing"]:
+        wanted = get_routing_for_object(request.target.net).consumes("fit", params.keys())
+        return {name: params[name] for name in wanted}
+    return {k.removeprefix(prefix): v for k, v in params.items() if k.startswith(prefix)}
+
+
+def _silent_net(request: Request, dry: DryRun, holdout: Holdout, weights: Any) -> NeuralNet:
+    """Return a clone that takes the data, trains on the training rows, and does nothing else."""
+    net = request.target.net
     silent = clone(net)
     make_silent(silent)
-    silent.set_params(train_split=TrainingPart(train), **rehearsal.params)
+    # Behind preprocessing the data is that of the training rows already.
+    split = FixedSplit(Holdout() if request.target.prefix else holdout, validate=False)
+    silent.set_params(train_split=split, **dry.params)
+    if weights is not None:
+        set_relative_weights(silent, weights)
     ordered = any(hasattr(net, f"iterator_train__{name}") for name in ORDER)
-    if not ordered and not isinstance(X, IterableDataset):
-        # Else the ramps of a net that begins with given weights would all be one.
+    if not ordered and not isinstance(request.X, IterableDataset):
+        # Else all ramps of a net that begins with given weights would be the same.
         silent.set_params(iterator_train__shuffle=True)
     return silent
 
 
-def _taken(task: Task, rows: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """Give data and fit parameters, or some rows of them."""
-    if rows is None:
-        return task.X, task.y, task.fit_params
-    y = None if task.y is None else _safe_indexing(task.y, rows)
-    return (
-        _safe_indexing(task.X, rows),
-        y,
-        _check_method_params(task.X, task.fit_params, rows),
-    )
+def _evaluation(
+    request: Request, holdout: Holdout, shell: Any, placeholder: NetPlaceholder, weights: Any
+) -> tuple[Evaluation | None, tuple[Any, Any]]:
+    """Return how nets are judged, and validation data that is apart from the training data."""
+    if request.scorer is not None:
+        return _score(request, request.scorer, holdout, shell, placeholder)
+    if holdout.dataset is not None:
+        return ValidationLoss(dataset=holdout.dataset), (None, None)
+    if holdout.valid_rows is None:
+        return None, (None, None)
+    rows = holdout.valid_rows
+    if not request.target.prefix:
+        return ValidationLoss(rows=rows), (None, None)
+    # What a placeholder without a net is given to predict from is preprocessed.
+    shell.predict(take_rows(request.X, rows))
+    X = fitted_part(shell, NetPlaceholder).X_
+    del placeholder.X_
+    _check_finite(request, X)
+    y = None if request.y is None else _transformed_target(shell, take_rows(request.y, rows))
+    return ValidationLoss(sample_weight=_rows(weights, rows)), (X, y)
 
 
-def _loss(task: Task, split: _Split, shell: Any, X: Any, y: Any, *, in_place: bool) -> Judge | None:
-    """Give what tells a net's loss on the held-out data."""
-    if split.given is not None:
-        return DatasetLoss(split.given)
-    if split.valid is None:
-        return None
-    if in_place:
-        return RowsLoss(X, y, split.valid)
-    # What the slot is given to predict from is preprocessed.
-    shell.predict(_safe_indexing(task.X, split.valid))
-    X = fitted_part(shell, NetSlot).X_
-    _check_finite(task, X)
-    y_valid = None if task.y is None else _safe_indexing(task.y, split.valid)
-    return RowsLoss(X, None if y is None else transformed_target(shell, y_valid))
-
-
-def _check_finite(task: Task, X: Any) -> None:
-    """Refuse what is not finite behind the preprocessing."""
-    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
-        assert_all_finite(X, estimator_name=type(task.owner).__name__, input_name="X")
-
-
-def _minus_score(task: Task, split: _Split, shell: Any, slot: NetSlot) -> Judge:
-    """Give what tells minus a net's score on the held-out data."""
-    assert task.scorer is not None
-    if split.given is not None:
+def _score(
+    request: Request,
+    scorer: Callable[..., float],
+    holdout: Holdout,
+    shell: Any,
+    placeholder: NetPlaceholder,
+) -> tuple[ValidationScore, tuple[Any, Any]]:
+    """Return the evaluation by the scorer, and its data as the user gave it."""
+    if not holdout.has_validation:
+        requirement = "be None if no rows of the data can be chosen for validation"
+        raise ParameterValueError(request.owner, "scoring", requirement, scorer)
+    if holdout.dataset is not None:
         # As the net takes it: preprocessed, if the estimator preprocesses.
-        X, y = data_from_dataset(split.given)
-        return MinusScore(task.scorer, slot, X, _decoded(task, y), {})
-    if split.valid is None:
-        requirement = "be None where no data can be held out: the training data has no length"
-        raise ParameterValueError(task.owner, "scoring", requirement, task.scorer)
-    if isinstance(task.X, torch.utils.data.Dataset):
-        X = Subset(task.X, split.valid)
-    else:
-        X = _safe_indexing(task.X, split.valid)
-    y = None if task.y is None else _safe_indexing(task.y, split.valid)
-    params = _check_method_params(task.X, task.score_params, split.valid)
-    return MinusScore(task.scorer, shell, X, _decoded(task, y), params)
+        X, y = data_from_dataset(holdout.dataset)
+        return ValidationScore(scorer, placeholder), (X, _decoded(request, y))
+    rows = holdout.valid_rows
+    params = take_rows_of_params(request.X, request.score_params, rows)
+    y = None if request.y is None else take_rows(request.y, rows)
+    data = take_rows(request.X, rows), _decoded(request, y)
+    return ValidationScore(scorer, shell, params), data
 
 
-def _decoded(task: Task, y: Any) -> Any:
-    """Give labels as the user knows them."""
-    if y is None or task.classes is None:
-        return y
-    return task.classes[np.asarray(y).astype(int)]
+def _decoded(request: Request, y: Any) -> Any:
+    """Return labels as the user knows them."""
+    return y if y is None or request.labels is None else request.labels.decode(y)
 
 
-def _takes_nan(shell: Any, slot: NetSlot, X: Any) -> bool:
-    """Tell whether a row of NaN comes to the net without one."""
-    if not isinstance(X, np.ndarray):
-        return True
-    try:
-        shell.predict(np.full((1, *X.shape[1:]), np.nan))
-    except ValueError:
-        return False
-    return isinstance(slot.X_, np.ndarray) and bool(np.isfinite(slot.X_).all())
+def _rows(values: Any, rows: Any) -> Any:
+    return values if values is None or rows is None else values[rows]
 
 
-def transformed_target(estimator: Any, y: Any) -> Any:
-    """Give targets as the net in a fitted estimator gets them."""
+def _check_finite(request: Request, X: Any) -> None:
+    """Raise if values that reach the net are not finite."""
+    if isinstance(X, np.ndarray) and X.dtype.kind == "f":
+        assert_all_finite(X, estimator_name=type(request.owner).__name__, input_name="X")
+
+
+def _transformed_target(estimator: Any, y: Any) -> Any:
+    """Return targets as the net in a fitted estimator gets them."""
     while hasattr(estimator, "steps"):
         estimator = estimator.steps[-1][1]
     if not hasattr(estimator, "transformer_"):
@@ -259,35 +272,36 @@ def transformed_target(estimator: Any, y: Any) -> Any:
     changed = estimator.transformer_.transform(np.reshape(y, (-1, 1)) if one_d else np.asarray(y))
     if one_d and changed.ndim == 2 and changed.shape[1] == 1:
         changed = changed.squeeze(axis=1)
-    return transformed_target(estimator.regressor_, changed)
+    return _transformed_target(estimator.regressor_, changed)
 
 
-def _own_part(X: Any, train: Any) -> Any:
-    """Give something as long as what the net's own fit would train on."""
-    if isinstance(X, torch.utils.data.Dataset) and train is None:
-        return X
-    return range(get_len(X) if train is None else len(train))
+def count_nonfinite(net: NeuralNet, data: TrainingData) -> int:
+    """Return how many training samples hold a value, in X or y, that is not finite.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The silent net, whose batches are read once.
+    data : TrainingData
+        What it trains on.
+    """
+    count = 0
+    for batch in net.get_iterator(net.get_dataset(data.X, data.y), training=False):
+        finite = [
+            torch.isfinite(leaf).reshape(len(leaf), -1).all(dim=1)
+            for leaf in _leaves(unpack_data(batch))
+            if leaf.is_floating_point() and leaf.ndim
+        ]
+        count += int((~torch.stack(finite).all(dim=0)).sum()) if finite else 0
+    return count
 
 
-def _own_split(net: NeuralNet, X: Any, y: Any) -> _Split:
-    """Split as the net's own fit would."""
-    if not net.train_split or isinstance(X, IterableDataset):
-        return _Split()
-    whole = X if isinstance(X, torch.utils.data.Dataset) else Dataset(np.arange(get_len(X)), y)
-    targets = {} if y is None else {"y": y}
-    train, valid = net.train_split(whole, **targets)
-    if isinstance(train, Subset) and isinstance(valid, Subset) and valid.dataset is whole:
-        return _Split(np.asarray(train.indices), np.asarray(valid.indices))
-    return _Split(given=valid)
-
-
-def _random_split(net: NeuralNet, X: Any, y: Any) -> _Split:
-    """Hold a fifth out, stratified by the labels where every label has enough samples."""
-    whole = Dataset(np.arange(get_len(X)), None)
-    for stratified in (True, False) if is_classifier(net) and y is not None else (False,):
-        try:
-            train, valid = ValidSplit(HELD_OUT, stratified=stratified)(whole, y)
-        except ValueError:  # a label with one sample, or fewer samples than labels
-            continue
-        return _Split(np.asarray(train.indices), np.asarray(valid.indices))
-    return _Split()
+def _leaves(batch: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in a batch."""
+    if isinstance(batch, torch.Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        yield from _leaves(list(batch.values()))
+    elif isinstance(batch, list | tuple):
+        for part in batch:
+            yield from _leaves(part)

@@ -1,4 +1,4 @@
-"""Ramps of the rate: run, averaged and read, and run again over a wider range where need be."""
+"""Ramps of the rate: run, averaged and summarized, and run again over a wider range if need be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from sklr import _curves
-from sklr._training._evaluation import Judge
+from sklr._training._evaluation import TrainingData, ValidationScore
+from sklr._training._fit import fit_net
 from sklr._training._parallel import Tasks
 from sklr._training._seeding import seeded
 from sklr._validation import Description, ParameterValueError
@@ -23,35 +24,48 @@ from sklr.callbacks import LRFinder
 from sklr.callbacks._base import runs
 from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
-from sklr.range_search._preparation import Material
+from sklr.range_search._preparation import Prepared, count_nonfinite
 from sklr.range_search._suggestion import RangeTestError
 
 FINDER, SCORES = "sklr_lr_finder", "sklr_scores"
 """Names of the ramp's callbacks, which no callback of the user's is likely to have."""
 
-EXTENSIONS = 3
+MAX_EXTENSIONS = 3
 """So many times the range is extended at most."""
-HIGHEST = 1e6
+HIGHEST_LR = 1e6
 """No range is extended beyond this rate."""
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """One ramp: rates, the loss that each produced, minus the score after it if there is one."""
+    """One ramp.
+
+    Attributes
+    ----------
+    lrs : list of float
+        The rates.
+    losses : list of float
+        The training loss that each produced.
+    minus_scores : list of float or None
+        Minus the validation score after each step, if there is a scorer.
+    error : str or None
+        The exception by which the ramp ended, if it did.
+    """
 
     lrs: list[float]
     losses: list[float]
-    minus_scores: list[float] | None
+    minus_scores: list[float] | None = None
+    error: str | None = None
 
     @property
     def values(self) -> list[float]:
-        """What is read: minus the score where there is one."""
+        """What the ramp is judged by; lower is better."""
         return self.losses if self.minus_scores is None else self.minus_scores
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """All ramps of a search, and what those of the range that answers say.
+    """All ramps of a search, and what those of the range that answers show.
 
     Attributes
     ----------
@@ -64,7 +78,7 @@ class RangeTest:
     curve : Curve
         Their average.
     summary : CurveSummary
-        What it says.
+        What it shows.
     message : str
         How the range was extended; may be empty.
     """
@@ -82,16 +96,22 @@ class RangeTest:
         return self.summary.status in _curves.ANSWERED
 
     @property
-    def spent(self) -> int:
+    def steps(self) -> int:
         """Steps of all ramps."""
         return sum(len(ramp.lrs) for ramps in self.rounds for ramp in ramps)
 
     def interval(self) -> tuple[float, float]:
-        """Give the lowest and highest rate of least loss of the round's ramps one by one."""
-        return _curves.interval(self.lrs, [ramp.values for ramp in self.rounds[self.chosen]])
+        """Return the lowest and highest rate that the chosen round leaves open.
+
+        From the rates whose averaged loss is within the noise of the least, and the rates of least
+        loss of single ramps.
+        """
+        single = _curves.interval(self.lrs, [ramp.values for ramp in self.rounds[self.chosen]])
+        rates = [self.summary.low_lr, self.summary.high_lr, *single]
+        return float(np.nanmin(rates)), float(np.nanmax(rates))
 
     def table(self) -> dict[str, npt.NDArray[Any]]:
-        """Give one row a round, repeat and step."""
+        """Return one row a round, repeat and step."""
         numbered = [
             (number, repeat, ramp)
             for number, ramps in enumerate(self.rounds)
@@ -111,7 +131,8 @@ class RangeTest:
 
 def run_test(
     tasks: Tasks,
-    material: Material,
+    prepared: Prepared,
+    data: TrainingData,
     finder: LRFinder,
     budget: Budget,
     seeds: Iterator[int],
@@ -119,14 +140,16 @@ def run_test(
     extend: bool,
     verbose: bool,
 ) -> RangeTest:
-    """Run the ramps, over a wider range where a phase was not seen and the budget allows it.
+    """Run the ramps, over a wider range if a phase was not seen and the budget allows it.
 
     Parameters
     ----------
     tasks : Tasks
         Runs them in parallel.
-    material : Material
-        What they train on.
+    prepared : Prepared
+        What they train.
+    data : TrainingData
+        What on.
     finder : LRFinder
         A ramp over the range to begin with.
     budget : Budget
@@ -137,6 +160,10 @@ def run_test(
         Whether to extend the range.
     verbose : bool
         Whether to print a line a ramp.
+
+    Returns
+    -------
+    RangeTest
     """
     asked = (finder.min_lr, finder.max_lr)
     finder = clone(finder, safe=False)
@@ -148,33 +175,57 @@ def run_test(
         now = (finder.min_lr, finder.max_lr)
         label = f"LRRangeSearch: {now[0]:g} to {now[1]:g}, ramp" if verbose else None
         arguments = [
-            (material, finder, next(seeds), label and f"{label} {i + 1} of {n_ramps}")
+            (prepared, finder, next(seeds), label and f"{label} {i + 1} of {n_ramps}", *data)
             for i in range(n_ramps)
         ]
         rounds.append(tasks.run("ramps", run_ramp, arguments))
-        lrs = finder.ramp()(np.arange(finder.n_steps))
-        curve = _curves.average(lrs, [ramp.values for ramp in rounds[-1]])
-        summary = _curves.summarize(curve)
-        if summary.status == "failed" and np.isfinite(rounds[-1][0].losses[:1]).all():
-            scores = "A first score was not finite. Look at 'scoring' and the module's outputs."
-            summary = replace(summary, finding=scores, remedy="")
         message = "" if now == asked else f"The range was extended to [{now[0]:g}, {now[1]:g}]."
-        test = RangeTest(rounds, len(rounds) - 1, lrs, curve, summary, message)
+        test = _evaluated(rounds, finder, message, scored=prepared.is_scored)
         if answer is None or test.answered or not answer.answered:
             answer = test
         wider = wider_range(*now, finder.scale, test.summary) if extend else None
-        n_ramps = _budget.more_ramps(budget, test.spent)
-        if wider is None or n_ramps == 0 or len(rounds) > EXTENSIONS:
+        n_ramps = _budget.more_ramps(budget, test.steps)
+        if wider is None or n_ramps == 0 or len(rounds) > MAX_EXTENSIONS:
             if answer is not test:
-                answer = replace(answer, message=f"{answer.message} A wider range gave no answer.")
-            return answer
+                answer = replace(answer, message=f"{answer.message} A wider range had no answer.")
+            return answer if answer.answered else _explained(answer, prepared, data)
         finder.set_params(min_lr=wider[0], max_lr=wider[1])
+
+
+def _evaluated(
+    rounds: list[list[Ramp]], finder: LRFinder, message: str, *, scored: bool
+) -> RangeTest:
+    """Return what the last of several rounds shows."""
+    ramps = list(rounds[-1])
+    lrs = finder.ramp()(np.arange(finder.n_steps))
+    curve = _curves.average(lrs, [ramp.values for ramp in ramps])
+    summary = _curves.summarize(curve, "score" if scored else "loss")
+    errors = [ramp.error for ramp in ramps if ramp.error is not None]
+    if errors:
+        ended = f"{len(errors)} of {len(ramps)} ramps ended in an exception ({errors[0]})."
+        summary = replace(summary, finding=f"{summary.finding} {ended}")
+    return RangeTest(list(rounds), len(rounds) - 1, lrs, curve, summary, message)
+
+
+def _explained(test: RangeTest, prepared: Prepared, data: TrainingData) -> RangeTest:
+    """Name values in the data that are not finite, if they are why there is no answer."""
+    if test.curve.n_nonfinite == 0:
+        return test
+    count = count_nonfinite(prepared.net, data)
+    if count == 0:
+        return test
+    summary = _curves.CurveSummary(
+        "failed",
+        f"{count} training samples hold NaN or infinite values.",
+        "Remove or impute the values of X and y that are not finite.",
+    )
+    return replace(test, summary=summary)
 
 
 def wider_range(
     min_lr: float, max_lr: float, scale: str, summary: _curves.CurveSummary
 ) -> tuple[float, float] | None:
-    """Give the range in which the phase that was not seen may be; None where there is none.
+    """Return the range in which the phase that was not seen may be; None if there is none.
 
     Parameters
     ----------
@@ -183,7 +234,7 @@ def wider_range(
     scale : {'log', 'linear'}
         Of the ramp.
     summary : CurveSummary
-        What the ramps over it say.
+        What the ramps over it show.
     """
     is_log = scale == "log"
     wider = None
@@ -193,41 +244,50 @@ def wider_range(
         wider = (min_lr / 1_000, max_lr) if is_log else (min_lr, max_lr / 100)
     elif summary.status == "ok" and np.isnan(summary.descent_lr) and (is_log or min_lr > 0):
         wider = (min_lr / 100 if is_log else 0.0, max_lr)
-    if wider is None or wider[1] > HIGHEST or wider[0] >= wider[1]:
+    if wider is None or wider[1] > HIGHEST_LR or wider[0] >= wider[1]:
         return None
     return wider
 
 
 class _Scores(Callback):
-    """Judges the net after each step of a ramp."""
+    """Record minus the validation score after each step of a ramp."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, evaluation: ValidationScore, data: TrainingData) -> None:
+        self.evaluation = evaluation
+        self.data = data
 
     def initialize(self) -> _Scores:
-        """Begin anew."""
+        """Begin with no scores."""
         self.values_: list[float] = []
         return self
 
     def on_batch_end(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
-        """Note minus the score where a step was made."""
+        """Score the net if a step was made."""
         if training and runs[net].step_is_done():
-            self.values_.append(self.judge(net))
+            self.values_.append(self.evaluation(net, self.data))
 
 
-def run_ramp(material: Material, finder: LRFinder, seed: int, label: str | None) -> Ramp:
+def run_ramp(
+    prepared: Prepared, finder: LRFinder, seed: int, label: str | None, *arrays: Any
+) -> Ramp:
     """Train a clone while the rate rises.
 
     Parameters
     ----------
-    material : Material
-        What it trains on.
+    prepared : Prepared
+        What is trained.
     finder : LRFinder
         The ramp.
     seed : int
         For everything random.
     label : str or None
         What a printed line begins with; None prints nothing.
+    *arrays
+        The fields of a TrainingData.
+
+    Returns
+    -------
+    Ramp
 
     Raises
     ------
@@ -236,16 +296,17 @@ def run_ramp(material: Material, finder: LRFinder, seed: int, label: str | None)
     RangeTestError
         If a callback ends the training before the ramp.
     """
+    data = TrainingData(*arrays)
     with seeded(seed):
-        net = clone(material.net)
-        judge = material.minus_score
+        net = clone(prepared.net)
+        scorer = prepared.evaluation
         # Scores come before the finder, which ends the training.
-        scores = [] if judge is None else [(SCORES, _Scores(judge))]
+        scores = [(SCORES, _Scores(scorer, data))] if isinstance(scorer, ValidationScore) else []
         net.callbacks = [*(net.callbacks or []), *scores, (FINDER, clone(finder, safe=False))]
         # However short the data, this many epochs hold the ramp, which ends them itself.
         net.set_params(max_epochs=finder.n_steps)
-        with _no_broadcast_loss():
-            net.fit(material.X, material.y, **material.fit_params)
+        with _broadcast_loss_raises():
+            fit_net(net, data.X, data.y, **prepared.fit_params)
     callbacks = dict(net.callbacks_)
     done = callbacks[FINDER]
     if done.ended_ is None:
@@ -253,12 +314,12 @@ def run_ramp(material: Material, finder: LRFinder, seed: int, label: str | None)
         raise RangeTestError(f"A callback ended the training before the ramp. It has {kept}.")
     if label is not None:
         print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
-    minus_scores = None if judge is None else callbacks[SCORES].values_
-    return Ramp(done.lrs_, done.losses_, minus_scores)
+    minus_scores = callbacks[SCORES].values_[: len(done.lrs_)] if scores else None
+    return Ramp(done.lrs_, done.losses_, minus_scores, getattr(done, "error_", None))
 
 
 @contextmanager
-def _no_broadcast_loss() -> Iterator[None]:
+def _broadcast_loss_raises() -> Iterator[None]:
     """Turn torch's warning of a loss over all pairs of outputs and targets into an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Using a target size")

@@ -1,8 +1,9 @@
-"""Training the estimator with what was found, and predicting with it, as GridSearchCV does."""
+"""Training the estimator with the suggestion, and predicting with it, as GridSearchCV does."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,59 +16,64 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
+from sklr._training._fit import fit_net
 from sklr._training._inputs import check_inputs
-from sklr._training._labels import chosen_labels, default_score, flat, matching_columns
-from sklr._training._seeding import seeded
-from sklr._training._target import find_net, fitted_part
-from sklr.callbacks._progress import was_interrupted
+from sklr._training._labels import Labels, default_score, flat
+from sklr._training._sample_weight import unweigh_samples, weigh_samples
+from sklr._training._seeding import seeded, seeded_without_turn
+from sklr._training._target import find_target, fitted_part, replace_fitted
+from sklr.range_search._preparation import Request, fit_preprocessing
 
 
-def refit(
-    owner: object,
-    estimator: Any,
-    X: Any,
-    y: Any,
-    fit_params: dict[str, Any],
-    suggested: dict[str, float],
-    adapted: dict[str, Any],
-    seed: int,
-) -> Any:
-    """Train a clone with the suggested rate on all data.
+def refit(request: Request, adapted: dict[str, Any], suggested: dict[str, Any], seed: int) -> Any:
+    """Train a clone of the estimator with the suggested rate on all data.
 
     Parameters
     ----------
-    owner : object
-        The search, for messages.
-    estimator : estimator
-        To clone.
-    X, y : object
-        Data; labels are encoded.
-    fit_params : dict
-        For its fit.
+    request : Request
+        The estimator and the data.
+    adapted : dict
+        Parameters with which the net takes the data.
     suggested : dict
         Parameters of the estimator.
-    adapted : dict
-        Parameters of the net in it.
     seed : int
         For everything random.
+
+    Returns
+    -------
+    estimator
+        The fitted clone.
 
     Raises
     ------
     KeyboardInterrupt
         If the user interrupts.
     """
-    prefix, _ = find_net(owner, estimator)
-    best = clone(estimator).set_params(**{f"{prefix}{name}": v for name, v in adapted.items()})
-    best.set_params(**suggested)
+    best = clone(request.estimator).set_params(**suggested)
+    target = find_target(request.owner, best)
+    net = target.net.set_params(**adapted)
+    X, y, params, shell, placeholder = request.X, request.y, request.fit_params, None, None
+    if target.prefix:
+        # The preprocessing may train in threads of its own, so the net waits for its turn.
+        with seeded_without_turn(seed):
+            again = replace(request, estimator=best, target=target)
+            shell, placeholder = fit_preprocessing(again, None)
+        X, y, params = placeholder.X_, placeholder.y_, placeholder.fit_params_
+        net = clone(net)
+    if request.sample_weight is not None:
+        weigh_samples(net, request.sample_weight)
     with seeded(seed):
-        best.fit(X, y, **fit_params)
-    if was_interrupted(fitted_part(best, NeuralNet)):
-        raise KeyboardInterrupt
-    return best
+        fit_net(net, X, y, **params)
+    if request.sample_weight is not None:
+        unweigh_samples(net)
+    if shell is None:
+        return net
+    replace_fitted(shell, placeholder, net)
+    return shell
 
 
 def _refits(method: str, needs: str = "predict") -> Callable[[Any], bool]:
-    """Tell whether a search has a method: it refits, and its estimator has what that needs."""
+    """Return a check of whether a search has a method: it refits, and its estimator can do it."""
 
     def check(search: Any) -> bool:
         if not search.refit:
@@ -82,12 +88,12 @@ def _refits(method: str, needs: str = "predict") -> Callable[[Any], bool]:
 
 
 class RefittedMixin:
-    """What a search that refits its estimator offers."""
+    """Methods of a search that refits its estimator."""
 
     estimator: Any
     scoring: Any
     refit: bool
-    _classes: Any
+    _labels: Labels | None
     _flat_targets: bool
     best_estimator_: Any
 
@@ -96,9 +102,9 @@ class RefittedMixin:
         """The labels; of a classifier with ``refit=True``."""
         _refits("classes_")(self)
         check_is_fitted(self)
-        if self._classes is None:
+        if self._labels is None:
             raise AttributeError("An estimator that is no classifier has no classes_.")
-        return self._classes
+        return self._labels.classes
 
     @available_if(_refits("predict"))
     def predict(self, X: Any) -> Any:
@@ -115,16 +121,16 @@ class RefittedMixin:
             Labels as they were given to fit; a regressor's values in the shape of its y.
         """
         X = self._checked(X)
-        if self._classes is not None:
+        if self._labels is not None:
             net = fitted_part(self.best_estimator_, NeuralNet)
-            return chosen_labels(net, self._proba(X), self._classes)
+            return self._labels.choose(net, self._proba(X))
         values = self.best_estimator_.predict(X)
-        self._check_finite(values, X)
+        self._check_predictions(values, X)
         return flat(values) if self._flat_targets else values
 
     @available_if(_refits("predict_proba", "predict_proba"))
     def predict_proba(self, X: Any) -> Any:
-        """Give probabilities with the refitted estimator.
+        """Predict probabilities with the refitted estimator.
 
         Parameters
         ----------
@@ -134,7 +140,7 @@ class RefittedMixin:
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Outputs that no label stands for are dropped, and the rows sum to 1 again.
+            Outputs that stand for no label are dropped, and the rows sum to 1 again.
         """
         return self._proba(self._checked(X))
 
@@ -164,15 +170,22 @@ class RefittedMixin:
 
     def _proba(self, X: Any) -> Any:
         proba = np.asarray(self.best_estimator_.predict_proba(X))
-        self._check_finite(proba, X)
-        return matching_columns(proba, len(self._classes))
+        self._check_predictions(proba, X)
+        return proba if self._labels is None else self._labels.select(proba)
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
         raw = isinstance(self.estimator, NeuralNet)
         return check_inputs(self, X, reset=False, preprocessed=not raw)
 
-    def _check_finite(self, answers: Any, X: Any) -> None:
-        """Refuse samples that are not finite where the preprocessing let them through."""
-        if isinstance(X, np.ndarray) and not np.isfinite(answers).all():
+    def _check_predictions(self, predicted: Any, X: Any) -> None:
+        """Raise if predictions are not finite, so that NaN never becomes a label."""
+        finite = np.isfinite(predicted).reshape(len(predicted), -1).all(axis=1)
+        if finite.all():
+            return
+        if isinstance(X, np.ndarray):
             assert_all_finite(X, estimator_name=type(self).__name__, input_name="X")
+        raise ValueError(
+            f"Predictions are not finite for {int((~finite).sum())} of {len(finite)} samples: X "
+            "holds NaN, infinity or values too large for the net's dtype."
+        )

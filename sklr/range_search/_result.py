@@ -1,126 +1,134 @@
-"""From the ramps' curve and the probes to what is suggested."""
+"""The result of a search: from the ramps' curve and the trials to what is suggested."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-
-import numpy as np
-from skorch import NeuralNet
+from typing import Any
 
 from sklr import _curves
-from sklr._training._target import find_net, find_schedule
+from sklr._training._target import Target, group_params
 from sklr.callbacks import Schedule
 from sklr.range_search import _trials
 from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import LRSuggestion
-from sklr.range_search._trials import Probe
+from sklr.range_search._trials import Trial
 
 
-def suggestion(
-    owner: object,
-    estimator: object,
+def make_suggestion(
+    target: Target,
     test: RangeTest,
-    probes: list[Probe],
+    trials: list[Trial],
     learned: bool,
     training_steps: int | None,
     notes: str,
     seconds: float,
 ) -> LRSuggestion:
-    """Give the suggestion.
+    """Return the suggestion.
 
     Parameters
     ----------
-    owner : object
-        The search, for messages.
-    estimator : estimator
-        Holds the net.
+    target : Target
+        The net in the user's estimator.
     test : RangeTest
-        The ramps and what they say.
-    probes : list of Probe
+        The ramps and what they show.
+    trials : list of Trial
         The best first; may be empty.
     learned : bool
-        Whether probes have an answer where the ramps have none.
+        Whether trials have an answer if the ramps have none.
     training_steps : int or None
         Steps of the estimator's own whole training.
     notes : str
         What was adjusted.
     seconds : float
         Wall time.
+
+    Returns
+    -------
+    LRSuggestion
     """
-    prefix, net = find_net(owner, estimator)
     summary = test.summary
-    if probes:
-        assert training_steps is not None
+    if trials and training_steps is not None:
         if learned and not test.answered:
-            summary = _found_by_probes(summary)
+            summary = _answered_by_trials(summary)
         if summary.status in _curves.ANSWERED:
-            summary = _verified(summary, probes, training_steps)
-    params: dict[str, float] = {}
-    low = high = math.nan
-    if summary.status in _curves.ANSWERED:
-        schedule = find_schedule(net)
-        if schedule is not None and not isinstance(schedule[1], Schedule):
-            # A schedule begins or peaks at a rate that it leaves again.
-            summary = replace(summary, lr=summary.max_lr)
-        params = _params(prefix, net, summary)
-        low, high = _interval(test, summary)
+            summary = _verified(summary, trials, training_steps)
+    answered = summary.status in _curves.ANSWERED
+    # A schedule begins or peaks at a rate that it leaves again.
+    lr = summary.max_lr if _peaks(target) else summary.lr
     words = [summary.message, test.message, notes]
     return LRSuggestion(
-        lr=summary.lr,
+        lr=lr if answered else math.nan,
         base_lr=summary.base_lr,
         max_lr=summary.max_lr,
         steepest_lr=summary.steepest_lr,
-        interval=(low, high),
+        interval=_interval(test, summary, lr) if answered else (math.nan, math.nan),
         status=summary.status,
         message=" ".join(word for word in words if word),
-        params=params,
-        cost_steps=test.spent + sum(probe.steps for probe in probes),
+        verified=answered and bool(trials),
+        params=_params(target, summary, lr) if answered else {},
+        cost_steps=test.steps + sum(trial.steps for trial in trials),
         seconds=seconds,
     )
 
 
-def _interval(test: RangeTest, summary: _curves.CurveSummary) -> tuple[float, float]:
-    """Give the rates that stand to the suggestion as single ramps' least losses to the mean's."""
-    part = summary.lr / summary.best_lr
-    rates = [part * rate for rate in test.interval()]
-    if test.curve.n_ramps == 1 or not np.isfinite(rates).all():
-        return math.nan, math.nan
-    return min(*rates, summary.lr), max(*rates, summary.lr)
+def _peaks(target: Target) -> bool:
+    """Return whether the net has a schedule with a peak of its own to set."""
+    return target.schedule is not None and not isinstance(target.schedule, Schedule)
 
 
-def _found_by_probes(summary: _curves.CurveSummary) -> _curves.CurveSummary:
-    """Give an answer where the ramps are too noisy for one and the probes have learned."""
-    message = "The ramps' loss fell by no more than its noise, but the probes learned."
-    return replace(summary, status="ok", finding=message, remedy="", best_lr=summary.guess_lr)
+def _interval(test: RangeTest, summary: _curves.CurveSummary, lr: float) -> tuple[float, float]:
+    """Return the rates that the ramps leave open, scaled as `lr` is from their least loss."""
+    low, high = (lr / summary.best_lr * rate for rate in test.interval())
+    return min(low, lr), max(high, lr)
+
+
+def _answered_by_trials(summary: _curves.CurveSummary) -> _curves.CurveSummary:
+    """Return an answer if the ramps are too noisy for one and the trials have learned."""
+    finding = "The ramps fell by no more than their noise, but the trials learned."
+    return replace(summary, status="ok", finding=finding, remedy="", best_lr=summary.guess_lr)
 
 
 def _verified(
-    summary: _curves.CurveSummary, probes: list[Probe], training_steps: int
+    summary: _curves.CurveSummary, trials: list[Trial], training_steps: int
 ) -> _curves.CurveSummary:
-    """Put what the best probe says in the place of what the curve says."""
-    if not np.isfinite(_trials.recent(probes[0])):
-        message = (
-            "Every probe diverged, at rates far below that of the least loss too. Look at the data "
-            "and the module's outputs."
+    """Put what the best trial shows in the place of what the curve shows."""
+    best = trials[0]
+    if not math.isfinite(best.loss):
+        return _curves.CurveSummary(
+            "failed",
+            "Every trial diverged, also at rates far below that of the least loss.",
+            "Look at the data and the module's outputs.",
         )
-        return _curves.CurveSummary("failed", message)
-    lr = _trials.verdict(probes[0], training_steps)
-    # Never beyond both the best probe and the least loss: there the loss soon explodes.
-    peak = max(lr, min(lr * _trials.PEAK, max(probes[0].lr, summary.best_lr)))
-    message = f"{summary.finding} Of {len(probes)} rates probed, {probes[0].lr:.2g} did best"
-    if _trials.horizon(probes[0], training_steps) < 1:
-        message += ", until its held-out loss turned upwards: a whole training asks for less"
+    lr = _trials.constant_lr(best, training_steps)
+    # Never beyond both the best trial and the least loss: there the loss soon explodes.
+    peak = max(lr, min(lr * _trials.PEAK_FACTOR, max(best.lr, summary.best_lr)))
+    finding = f"{summary.finding} Of {len(trials)} rates tried, {best.lr:.2g} did best"
+    if _trials.horizon(best, training_steps) < 1:
+        finding += ", until its validation loss turned upwards: a whole training asks for less"
     base = peak * _curves.BASE_FRACTION
-    return replace(summary, lr=lr, base_lr=base, max_lr=peak, finding=f"{message}.")
+    return replace(summary, lr=lr, base_lr=base, max_lr=peak, finding=f"{finding}.")
 
 
-def _params(prefix: str, net: NeuralNet, summary: _curves.CurveSummary) -> dict[str, float]:
-    """Give the suggestion as parameters of the estimator: those of its schedule, or the rate."""
-    schedule = find_schedule(net)
-    if schedule is not None and not isinstance(schedule[1], Schedule):
-        name, callback = schedule
-        suggested = {"lr": summary.lr, "base_lr": summary.base_lr, "max_lr": summary.max_lr}
-        own = callback.get_params()
-        return {f"{prefix}callbacks__{name}__{k}": v for k, v in suggested.items() if k in own}
-    return {f"{prefix}{'optimizer__lr' if hasattr(net, 'optimizer__lr') else 'lr'}": summary.lr}
+def _params(target: Target, summary: _curves.CurveSummary, lr: float) -> dict[str, Any]:
+    """Return the suggestion as parameters of the estimator: those of its schedule, or the rate.
+
+    A schedule scales each parameter group from its initial rate. Without one, groups with rates of
+    their own are set too, in the proportion in which they were tried.
+    """
+    net, prefix = target.net, target.prefix
+    if target.schedule is not None and _peaks(target):
+        suggested = {"lr": lr, "base_lr": summary.base_lr, "max_lr": summary.max_lr}
+        own = target.schedule.get_params()
+        name = f"{prefix}callbacks__{target.schedule_name}"
+        return {f"{name}__{key}": value for key, value in suggested.items() if key in own}
+    name = "optimizer__lr" if hasattr(net, "optimizer__lr") else "lr"
+    params: dict[str, Any] = {f"{prefix}{name}": lr}
+    groups = group_params(net)
+    if groups is not None:
+        factor = lr / float(getattr(net, name))
+        params[f"{prefix}optimizer__param_groups"] = [
+            (pattern, options | {"lr": factor * options["lr"]} if "lr" in options else options)
+            for pattern, options in groups
+        ]
+    return params

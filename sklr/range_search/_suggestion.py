@@ -1,4 +1,4 @@
-"""What a range test suggests."""
+"""The suggestion of a range test, as users receive it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sklr._validation import check_integer, check_option
 
 
 class RangeTestError(RuntimeError):
-    """A range test without an answer; the message says what happened and what to do."""
+    """A range test has no answer; the message says what to do and what happened."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LRSuggestion:
-    """What a range test suggests.
+    """A learning rate that a range test suggests, and how sure it is.
 
     Attributes
     ----------
@@ -30,14 +30,17 @@ class LRSuggestion:
     steepest_lr : float
         The rate at the steepest fall of the loss, which other finders suggest; to compare.
     interval : tuple of (float, float)
-        How far single ramps differ: the rates that stand to `lr` as the least losses of the
-        lowest and the highest of them to that of their mean. NaN for one ramp.
+        Spread between repeats, and noise: `lr` scaled by the lowest and highest rate that the ramps
+        leave open for their least loss. Two numbers if there is an answer, else NaN.
     status : {'ok', 'no_divergence', 'flat', 'diverged_at_start', 'failed'}
-        What the test came to; the rates are NaN unless it is one of the first two.
+        The outcome; the rates are NaN unless it is one of the first two.
     message : str
-        What happened and what to do, and what was adjusted or left out.
+        What to do, what happened, and what was adjusted or left out.
+    verified : bool
+        Whether trials on validation data confirmed it.
     params : dict
-        Ready for ``estimator.set_params(**params)``; empty without an answer.
+        Ready for ``estimator.set_params(**params)``, parameter groups with rates of their own in
+        proportion; empty without an answer.
     cost_steps : int
         Training batches that the test took.
     seconds : float
@@ -51,7 +54,8 @@ class LRSuggestion:
     interval: tuple[float, float]
     status: str
     message: str
-    params: dict[str, float] = field(default_factory=dict)
+    verified: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
     cost_steps: int
     seconds: float
 
@@ -60,14 +64,14 @@ class LRSuggestion:
         if self.params:
             low, high = self.interval
             lines += [
-                f"lr {self.lr:.2g} (ramps from {low:.2g} to {high:.2g})",
+                f"lr {self.lr:.2g} (from {low:.2g} to {high:.2g})",
                 f"cycle from base_lr {self.base_lr:.2g} to max_lr {self.max_lr:.2g}",
-                *(f"{name}={value:.3g}" for name, value in self.params.items()),
+                *(f"{name}={_shown(value)}" for name, value in self.params.items()),
             ]
         return "\n".join([*lines, f"{self.cost_steps} steps, {self.seconds:.1f} s"])
 
-    def param_grid(self, n: int = 5) -> dict[str, list[float]]:
-        """Give a grid around the suggestion, for GridSearchCV.
+    def param_grid(self, n: int = 5) -> dict[str, list[Any]] | list[dict[str, list[Any]]]:
+        """Return a grid around the suggestion, for GridSearchCV.
 
         Parameters
         ----------
@@ -76,17 +80,19 @@ class LRSuggestion:
 
         Returns
         -------
-        dict of str to list of float
-            By the name of the estimator's parameter.
+        dict of str to list, or list of such dicts
+            By the name of the estimator's parameter. If parameter groups have rates of their own, a
+            list with one dict a rate, so that the groups stay in proportion.
         """
         check_integer(self, "n", n, at_least=1)
-        steps = np.linspace(-0.5, 0.5, n) if n > 1 else np.zeros(1)
-        return {
-            name: [float(lr * 10**step) for step in steps] for name, lr in self._searched().items()
-        }
+        exponents = np.linspace(-0.5, 0.5, int(n)) if n > 1 else np.zeros(1)
+        points = [self._scaled(10**exponent) for exponent in exponents]
+        if any(isinstance(value, list) for value in points[0].values()):
+            return [{name: [value] for name, value in point.items()} for point in points]
+        return {name: [point[name] for point in points] for name in points[0]}
 
     def param_distributions(self, library: str = "scipy") -> dict[str, Any]:
-        """Give log-uniform distributions around the suggestion, half a decade to each side.
+        """Return log-uniform distributions around the suggestion, half a decade to each side.
 
         Parameters
         ----------
@@ -102,18 +108,48 @@ class LRSuggestion:
         ------
         ImportError
             If Optuna is asked for and not installed.
+        ValueError
+            If parameter groups have rates of their own, which independent distributions would not
+            keep in proportion.
         """
         check_option(self, "library", library, ("scipy", "optuna"))
+        searched = self._scaled(1.0)
+        if any(isinstance(value, list) for value in searched.values()):
+            raise ValueError(
+                "Use param_grid(n) for a net whose parameter groups have rates of their own: "
+                "independent distributions would not keep them in proportion."
+            )
         make = loguniform if library == "scipy" else _optuna_loguniform()
-        return {name: make(lr / 10**0.5, lr * 10**0.5) for name, lr in self._searched().items()}
+        return {name: make(lr / 10**0.5, lr * 10**0.5) for name, lr in searched.items()}
 
-    def _searched(self) -> dict[str, float]:
-        """Give the parameters to search: the peak of a cycle, while its base stays as suggested."""
-        return {name: lr for name, lr in self.params.items() if not name.endswith("__base_lr")}
+    def _scaled(self, factor: float) -> dict[str, Any]:
+        """Return the parameters to search, scaled: a cycle's peak, while its base stays."""
+        return {
+            name: _times(value, factor)
+            for name, value in self.params.items()
+            if not name.endswith("__base_lr")
+        }
+
+
+def _times(value: Any, factor: float) -> Any:
+    """Return a rate, or the groups' rates, times a factor."""
+    if not isinstance(value, list):
+        return float(value * factor)
+    return [
+        (pattern, options | {"lr": options["lr"] * factor} if "lr" in options else options)
+        for pattern, options in value
+    ]
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, list):
+        return f"{value:.3g}"
+    rates = ", ".join(f"{p}: {o['lr']:.3g}" for p, o in value if "lr" in o)
+    return f"[{rates}]"
 
 
 def _optuna_loguniform() -> Callable[[float, float], Any]:
-    """Give Optuna's log-uniform distribution."""
+    """Return Optuna's log-uniform distribution."""
     try:
         from optuna.distributions import FloatDistribution
     except ImportError as error:
