@@ -694,7 +694,7 @@ def test_arrays_that_do_not_belong_together_raise(params, text):
 def ensemble():
     net = make_classifier(train_split=ValidSplit(5, stratified=True))
     ensemble = SnapshotEnsemble(net, n_snapshots=3, random_state=0)
-    with pytest.warns(UserWarning, match="the earlier ones are poor"):
+    with pytest.warns(UserWarning, match="the earlier ones are weak"):
         return ensemble.fit(X_DIGITS, WORDS)
 
 
