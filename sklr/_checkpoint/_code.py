@@ -45,6 +45,7 @@ class Sources:
         self._seen[id(value)] = value
         if isinstance(value, type):
             for base in value.__mro__:
+                self.take(sys.modules.get(base.__module__))
                 for item in vars(base).values():
                     for part in _unwrapped(item):
                         self.take(part)

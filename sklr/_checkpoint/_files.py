@@ -200,7 +200,7 @@ class _Packer:
         if isinstance(value, torch.Tensor):
             return {"tensor": self._put_aside(value.detach(), path)}
         if isinstance(value, np.ndarray):
-            return {"array": self._put_aside(torch.from_numpy(value), path)}
+            return {"array": self._put_aside(torch.from_numpy(value.copy()), path)}
         if isinstance(value, dict):
             items = [[key, self.pack(item, f"{path}/{key}")] for key, item in value.items()]
             return {"dict": items}
@@ -211,6 +211,8 @@ class _Packer:
 
     def _put_aside(self, tensor: torch.Tensor, path: str) -> str:
         """Return the name that a tensor is written by: that of an equal one in the same memory."""
+        if tensor.layout != torch.strided:
+            raise TypeError(f"a tensor of layout {tensor.layout}")
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         name = self.places.setdefault(place, path) if tensor.numel() else path
         self.tensors.setdefault(name, tensor)
@@ -239,7 +241,7 @@ def _write_tensors(folder: Path, name: str, tensors: Tensors) -> dict[str, Any]:
     try:
         data = _extra("safetensors.torch").save(own)
     except (KeyError, ValueError) as error:
-        raise TypeError(f"tensors that are sparse or of an unknown dtype: {error}") from error
+        raise TypeError(f"tensors of a dtype that safetensors does not know: {error}") from error
     digest = hashlib.sha256(data).hexdigest()
     # Another content has another name: what the manifest before names stays as it is.
     path = folder / f"{name}-{digest[:16]}.safetensors"

@@ -19,7 +19,6 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 
 from sklr._checkpoint._code import Sources
 from sklr._training._seeding import seeded
-from sklr.data import ArrayDataset
 
 PACKAGES = ("numpy", "sklearn", "skorch", "sklr", "torch")
 """Another version of one of them need not end bit for bit alike."""
@@ -29,7 +28,6 @@ N_BYTES = 2**24
 
 CONTENTS = {
     skorch.dataset.Dataset: ("X", "y"),
-    ArrayDataset: ("X", "y", "length"),
     TensorDataset: ("tensors",),
     Subset: ("dataset", "indices"),
     ConcatDataset: ("datasets",),
@@ -99,7 +97,7 @@ class _Hash:
             self._text("sparse", str(rows.shape))
             rows = rows.tocsr()
             self.add([rows.data, rows.indices, rows.indptr])
-        elif hasattr(value, "columns") and hasattr(value, "to_numpy"):
+        elif hasattr(type(value), "columns") and hasattr(value, "to_numpy"):
             self._class("frame", type(value))
             self.add([str(name) for name in value.columns])
             self.add([str(value[name].dtype) for name in value.columns])
