@@ -9,9 +9,10 @@ from nets import X_DIGITS, Y_DIGITS, Still, make_classifier
 from sklr import LRFinder, LRRangeSearch
 from sklr._curves import CurveSummary
 from sklr.range_search import _budget
+from sklr.range_search._preparation import Prepared
 from sklr.range_search._ramps import Ramp, run_test, wider_range
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "probe": False, "budget": 30}
+PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "verify": False, "budget": 30}
 
 
 def search(estimator=None, **params):
@@ -113,15 +114,20 @@ class Scripted:
         return [Ramp(list(lrs), list(losses), None) for _ in arguments]
 
 
+PREPARED = Prepared(None, {}, None, None, {}, None)
+
+
 def test_an_answer_is_kept_where_a_wider_range_has_none():
     falling, flat = np.linspace(2.3, 0.5, 60), np.full(60, 2.3)
     tasks = Scripted(falling, flat, flat, flat)
     finder = LRFinder(max_lr=1.0, n_steps=60)
     budget = _budget.share(None, 1.5, 1, 60, False)
-    test = run_test(tasks, None, finder, budget, iter(range(9)), extend=True, verbose=False)
+    test = run_test(
+        tasks, PREPARED, None, finder, budget, iter(range(9)), extend=True, verbose=False
+    )
     assert test.summary.status == "no_divergence"
     assert test.chosen == 0
-    assert "A wider range gave no answer." in test.message
+    assert "A wider range had no answer." in test.message
     assert test.lrs.max() == pytest.approx(1.0)
-    assert test.spent == 240
+    assert test.steps == 240
     assert len(test.rounds) == 4

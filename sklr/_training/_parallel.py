@@ -22,12 +22,18 @@ class Tasks:
         Of the owner's fit; tasks become its subtasks.
     parallel : joblib.Parallel
         What runs them.
+
+    Attributes
+    ----------
+    verbose : bool
+        Whether the owner prints its progress.
     """
 
     def __init__(self, owner: Any, context: Any, parallel: Any) -> None:
         self.owner = owner
         self.context = context
         self.parallel = parallel
+        self.verbose = bool(owner.verbose)
 
     def run(
         self,

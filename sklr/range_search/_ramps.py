@@ -25,6 +25,7 @@ from sklr.callbacks._base import runs
 from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
 from sklr.range_search._preparation import Prepared, count_nonfinite
+from sklr.range_search._request import Settings
 from sklr.range_search._suggestion import RangeTestError
 
 FINDER, SCORES = "sklr_lr_finder", "sklr_scores"
@@ -133,12 +134,9 @@ def run_test(
     tasks: Tasks,
     prepared: Prepared,
     data: TrainingData,
-    finder: LRFinder,
+    settings: Settings,
     budget: Budget,
     seeds: Iterator[int],
-    *,
-    extend: bool,
-    verbose: bool,
 ) -> RangeTest:
     """Run the ramps, over a wider range if a phase was not seen and the budget allows it.
 
@@ -150,30 +148,26 @@ def run_test(
         What they train.
     data : TrainingData
         What on.
-    finder : LRFinder
-        A ramp over the range to begin with.
+    settings : Settings
+        The ramp to begin with, and whether to extend its range.
     budget : Budget
         How many ramps of which length.
     seeds : iterator of int
         One a ramp.
-    extend : bool
-        Whether to extend the range.
-    verbose : bool
-        Whether to print a line a ramp.
 
     Returns
     -------
     RangeTest
     """
+    finder = clone(settings.finder, safe=False)
     asked = (finder.min_lr, finder.max_lr)
-    finder = clone(finder, safe=False)
     finder.set_params(n_steps=budget.n_steps)
     rounds: list[list[Ramp]] = []
     answer: RangeTest | None = None
     n_ramps = budget.n_repeats
     while True:
         now = (finder.min_lr, finder.max_lr)
-        label = f"LRRangeSearch: {now[0]:g} to {now[1]:g}, ramp" if verbose else None
+        label = f"LRRangeSearch: {now[0]:g} to {now[1]:g}, ramp" if settings.verbose else None
         arguments = [
             (prepared, finder, next(seeds), label and f"{label} {i + 1} of {n_ramps}", *data)
             for i in range(n_ramps)
@@ -183,7 +177,7 @@ def run_test(
         test = _evaluated(rounds, finder, message, scored=prepared.is_scored)
         if answer is None or test.answered or not answer.answered:
             answer = test
-        wider = wider_range(*now, finder.scale, test.summary) if extend else None
+        wider = wider_range(*now, finder.scale, test.summary) if settings.extend else None
         n_ramps = _budget.more_ramps(budget, test.steps)
         if wider is None or n_ramps == 0 or len(rounds) > MAX_EXTENSIONS:
             if answer is not test:

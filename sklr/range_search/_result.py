@@ -6,10 +6,14 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sklr import _curves
 from sklr._training._target import Target, group_params
 from sklr.callbacks import Schedule
 from sklr.range_search import _trials
+from sklr.range_search._budget import Budget
+from sklr.range_search._preparation import Prepared, Request
 from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import LRSuggestion
 from sklr.range_search._trials import Trial
@@ -17,10 +21,10 @@ from sklr.range_search._trials import Trial
 
 def make_suggestion(
     target: Target,
+    prepared: Prepared,
     test: RangeTest,
     trials: list[Trial],
     learned: bool,
-    training_steps: int | None,
     notes: str,
     seconds: float,
 ) -> LRSuggestion:
@@ -30,14 +34,14 @@ def make_suggestion(
     ----------
     target : Target
         The net in the user's estimator.
+    prepared : Prepared
+        What was trained.
     test : RangeTest
         The ramps and what they show.
     trials : list of Trial
         The best first; may be empty.
     learned : bool
         Whether trials have an answer if the ramps have none.
-    training_steps : int or None
-        Steps of the estimator's own whole training.
     notes : str
         What was adjusted.
     seconds : float
@@ -47,7 +51,7 @@ def make_suggestion(
     -------
     LRSuggestion
     """
-    summary = test.summary
+    summary, training_steps = test.summary, prepared.training_steps
     if trials and training_steps is not None:
         if learned and not test.answered:
             summary = _answered_by_trials(summary)
@@ -132,3 +136,45 @@ def _params(target: Target, summary: _curves.CurveSummary, lr: float) -> dict[st
             for pattern, options in groups
         ]
     return params
+
+
+def notes_on(
+    search: Any,
+    request: Request,
+    prepared: Prepared,
+    budget: Budget,
+    test: RangeTest,
+    trials: list[Trial],
+) -> str:
+    """Return what was adjusted, and what was left out and why.
+
+    Parameters
+    ----------
+    search : LRRangeSearch
+        What was asked for.
+    request, prepared, budget, test, trials
+        The parts of the search.
+    """
+    notes = [budget.message]
+    if search.verify and prepared.evaluation is None and prepared.training_steps is not None:
+        notes.insert(0, "No candidate was verified: there is no validation data.")
+    elif budget.verify and test.answered and not trials:
+        notes.append("No candidate was verified: the extended range took the budget.")
+    notes.append(_adjustments(search, request, prepared))
+    return " ".join(note for note in notes if note)
+
+
+def _adjustments(search: Any, request: Request, prepared: Prepared) -> str:
+    """Return what of the data the net would not take from the user itself."""
+    notes = []
+    if prepared.adapted.get("dataset__columns"):
+        notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")
+    X, labels = request.X, request.labels
+    if isinstance(X, np.ndarray) and X.dtype == np.float64 and not request.target.prefix:
+        notes.append("X of float64 in the net's dtype (dataset=sklr.data.ArrayDataset does so)")
+    if labels is not None and not np.array_equal(labels.classes, labels.codes):
+        notes.append("labels as 0, 1, ... (LabelEncoder does so)")
+    if not notes:
+        return ""
+    remedy = "" if search.refit else ": refit=True does that for you"
+    return f"The net was given {'; '.join(notes)}{remedy}."

@@ -3,81 +3,49 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
     MetaEstimatorMixin,
     OneToOneFeatureMixin,
     TransformerMixin,
-    is_classifier,
-    is_regressor,
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.metrics import check_scoring
-from sklearn.utils import assert_all_finite, check_random_state, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils import assert_all_finite, get_tags
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 from sklearn.utils.parallel import Parallel
 from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 
 from sklr import _curves
-from sklr._training._evaluation import TrainingData
-from sklr._training._inputs import check_inputs, check_targets_given, is_for_nets
-from sklr._training._labels import Labels, regression_targets
+from sklr._training._inputs import check_inputs, is_for_nets
 from sklr._training._parallel import Tasks
 from sklr._training._placeholder import NetPlaceholder
-from sklr._training._sample_weight import check_weights
 from sklr._training._seeding import seeded_without_turn
-from sklr._training._target import Target, find_target, fitted_part
-from sklr._validation import (
-    ParameterTypeError,
-    check_flag,
-    check_integer,
-    check_number,
-    check_verbose,
-    in_name_of,
-)
+from sklr._training._target import find_target, fitted_part
 from sklr._warnings import warn
-from sklr.callbacks import LRFinder
 from sklr.plotting import LRRangeDisplay
-from sklr.range_search import _budget, _trials
-from sklr.range_search._budget import Budget
+from sklr.range_search import _trials
+from sklr.range_search._budget import Budget, share
 from sklr.range_search._plot_data import range_plot_data
 from sklr.range_search._preparation import Prepared, Request, prepare
 from sklr.range_search._ramps import MAX_EXTENSIONS, RangeTest, run_test
 from sklr.range_search._refit import RefittedMixin, refit
-from sklr.range_search._result import make_suggestion
+from sklr.range_search._request import (
+    Settings,
+    check_settings,
+    draw_seeds,
+    find_scorer,
+    make_request,
+)
+from sklr.range_search._result import make_suggestion, notes_on
 from sklr.range_search._suggestion import LRSuggestion, RangeTestError
-from sklr.range_search._trials import Trial, have_learned, run_trials
+from sklr.range_search._trials import Trial, have_learned, try_candidates
 
 RESET = ("suggestion_", "best_estimator_", "best_params_", "refit_time_")
 """Attributes cleared at the start of fit, for a fit that fails or does not refit."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numbers that a search was asked with, checked, as plain Python numbers."""
-
-    finder: LRFinder
-    n_repeats: int
-    budget: float
-    extend: bool
-    verify: bool
-    verbose: bool
-
-
-@dataclass(frozen=True)
-class Seeds:
-    """A seed for each random part of a search."""
-
-    split: int
-    trials: int
-    refit: int
-    ramps: list[int]
 
 
 class LRRangeSearch(
@@ -264,35 +232,24 @@ class LRRangeSearch(
         """
         start = time.perf_counter()
         self._reset()
-        settings, target = self._settings(), find_target(self, self.estimator)
-        request = self._request(target, X, y, params)
+        settings, target = check_settings(self), find_target(self, self.estimator)
+        request = make_request(self, target, X, y, params)
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=request.X, y=request.y)
-        seeds = self._seeds(settings)
+        seeds = draw_seeds(self.random_state, (1 + MAX_EXTENSIONS) * settings.n_repeats)
         # Preprocessing and split are the user's code, which may train in threads of its own.
         with seeded_without_turn(seeds.split):
             prepared, data = prepare(request)
-        budget = self._shared_budget(settings, prepared)
+        budget = self._share_budget(settings, prepared)
         with Parallel(n_jobs=self.n_jobs) as parallel:
             tasks = Tasks(self, context, parallel)
-            test = run_test(
-                tasks,
-                prepared,
-                data,
-                settings.finder,
-                budget,
-                iter(seeds.ramps),
-                extend=settings.extend,
-                verbose=settings.verbose,
-            )
-            trials = self._try_candidates(tasks, prepared, data, budget, test, seeds.trials)
-        learned = self._have_learned(prepared, data, test, trials, seeds.trials)
-        notes = self._notes(request, prepared, budget, test, trials)
+            test = run_test(tasks, prepared, data, settings, budget, iter(seeds.ramps))
+            trials = try_candidates(tasks, prepared, data, budget, test, seeds.trials)
+        self._keep(request, prepared, test, trials)
+        learned = not test.answered and have_learned(prepared, data, trials, seeds.trials)
+        notes = notes_on(self, request, prepared, budget, test, trials)
         seconds = time.perf_counter() - start
-        self._keep(prepared, test, trials)
-        self.suggestion_ = make_suggestion(
-            target, test, trials, learned, prepared.training_steps, notes, seconds
-        )
+        self.suggestion_ = make_suggestion(target, prepared, test, trials, learned, notes, seconds)
         if self.refit:
             self._refit(context, request, prepared, seeds.refit)
         context.call_on_fit_task_end(estimator=self, X=request.X, y=request.y)
@@ -302,152 +259,24 @@ class LRRangeSearch(
         for name in RESET:
             self.__dict__.pop(name, None)
 
-    def _settings(self) -> Settings:
-        """Return the parameters, checked, as plain numbers."""
-        finder = LRFinder(
-            min_lr=self.min_lr, max_lr=self.max_lr, n_steps=self.n_steps, scale=self.scale
-        )
-        with in_name_of(self):
-            ramp = finder.ramp()
-        finder.set_params(min_lr=ramp.min_lr, max_lr=ramp.max_lr, n_steps=ramp.n_steps)
-        n_repeats = check_integer(self, "n_repeats", self.n_repeats, at_least=1)
-        for name in ("extend", "verify", "refit"):
-            check_flag(self, name, getattr(self, name))
-        budget = check_number(self, "budget", self.budget, above=0)
-        check_verbose(self, self.verbose)
-        if not (self.scoring is None or isinstance(self.scoring, str) or callable(self.scoring)):
-            requirement = "be the name of a metric, a scorer or None"
-            raise ParameterTypeError(self, "scoring", requirement, self.scoring)
-        return Settings(finder, n_repeats, budget, self.extend, self.verify, bool(self.verbose))
-
-    def _request(self, target: Target, X: Any, y: Any, params: dict[str, Any]) -> Request:
-        """Validate data, and return it with everything that is asked of it."""
-        net = target.net
-        X = check_inputs(self, X, reset=True, preprocessed=bool(target.prefix))
-        self._labels, self._flat_targets = None, False
-        required = get_tags(net).target_tags.required and not is_for_nets(X)
-        check_targets_given(self, X, y, required=required)
-        if y is not None and is_classifier(net):
-            self._labels = Labels.of(net, y)
-            y = self._labels.encode(y)
-        elif y is not None and is_regressor(net):
-            y = regression_targets(y, flatten=self.refit)
-            self._flat_targets = np.ndim(y) == 1
-        fit_params, score_params = self._routed(params)
-        # Under its own name, or under that of the net in the estimator.
-        names = {"sample_weight", f"{target.prefix}sample_weight"} & fit_params.keys()
-        weights = [fit_params.pop(name) for name in names]
-        return Request(
-            self,
-            self.estimator,
-            target,
-            X,
-            y,
-            labels=self._labels,
-            fit_params=fit_params,
-            sample_weight=check_weights(X, weights[0]) if weights else None,
-            verify=self.verify,
-            scorer=self._scorer(),
-            score_params=score_params,
-        )
-
-    def _routed(self, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what is for the estimator's fit, and what is for the scorer."""
-        if not get_config()["enable_metadata_routing"]:
-            return dict(params), {}
-        routed = process_routing(self, "fit", **params)
-        scored = {} if self.scoring is None else dict(routed.scorer.score)
-        return dict(routed.estimator.fit), scored
-
-    def _scorer(self) -> Any:
-        return None if self.scoring is None else check_scoring(self.estimator, self.scoring)
-
-    def _seeds(self, settings: Settings) -> Seeds:
-        """Draw a seed for each random part; None draws one number from numpy's global state."""
-        seed = check_random_state(self.random_state).randint(2**31 - 1)
-        n_ramps = (1 + MAX_EXTENSIONS) * settings.n_repeats
-        split, trials, refit_, *ramps = np.random.SeedSequence(seed).generate_state(3 + n_ramps)
-        return Seeds(int(split), int(trials), int(refit_), list(map(int, ramps)))
-
-    def _shared_budget(self, settings: Settings, prepared: Prepared) -> Budget:
+    def _share_budget(self, settings: Settings, prepared: Prepared) -> Budget:
         steps = prepared.training_steps
         # Without validation data nothing can be verified; without a length that is what is told.
         verify = settings.verify and (prepared.evaluation is not None or steps is None)
-        finder = settings.finder
-        return _budget.share(steps, settings.budget, settings.n_repeats, finder.n_steps, verify)
+        n_steps = settings.finder.n_steps
+        return share(steps, settings.budget, settings.n_repeats, n_steps, verify)
 
-    def _try_candidates(
-        self,
-        tasks: Tasks,
-        prepared: Prepared,
-        data: TrainingData,
-        budget: Budget,
-        test: RangeTest,
-        seed: int,
-    ) -> list[Trial]:
-        """Try the rates around the one of least loss, if there is one and steps are left."""
-        best_lr = test.summary.best_lr
-        if not test.answered and not prepared.is_scored:
-            # The ramps may be too noisy for what trials will see.
-            best_lr = test.summary.guess_lr
-        left = 0 if budget.steps is None else budget.steps - test.steps
-        if not (np.isfinite(best_lr) and budget.verify and _budget.can_verify(left)):
-            return []
-        verbose = bool(self.verbose)
-        return run_trials(tasks, prepared, data, best_lr, left, seed, verbose=verbose)
-
-    def _have_learned(
-        self,
-        prepared: Prepared,
-        data: TrainingData,
-        test: RangeTest,
-        trials: list[Trial],
-        seed: int,
-    ) -> bool:
-        # Only needed when the ramps are inconclusive.
-        return bool(trials) and not test.answered and have_learned(prepared, data, trials, seed)
-
-    def _keep(self, prepared: Prepared, test: RangeTest, trials: list[Trial]) -> None:
+    def _keep(
+        self, request: Request, prepared: Prepared, test: RangeTest, trials: list[Trial]
+    ) -> None:
         """Set the fitted attributes that hold the search's measurements."""
+        self._labels = request.labels
+        self._flat_targets = request.labels is None and np.ndim(request.y) == 1
         self._preprocessing = prepared.preprocessing
         self.curve_ = test.curve
         self.phases_ = (test.summary.descent_lr, test.summary.divergence_lr)
         self.results_ = test.table()
         self.trials_ = _trials.table(trials, scored=prepared.is_scored)
-
-    def _notes(
-        self,
-        request: Request,
-        prepared: Prepared,
-        budget: Budget,
-        test: RangeTest,
-        trials: list[Trial],
-    ) -> str:
-        """Return what was adjusted, and what was left out and why."""
-        notes = [budget.message]
-        has_length = prepared.training_steps is not None
-        if self.verify and prepared.evaluation is None and has_length:
-            notes.insert(0, "No candidate was verified: there is no validation data.")
-        elif budget.verify and test.answered and not trials:
-            notes.append("No candidate was verified: the extended range took the budget.")
-        notes.append(self._adjustments(request, prepared))
-        return " ".join(note for note in notes if note)
-
-    def _adjustments(self, request: Request, prepared: Prepared) -> str:
-        """Return what of the data the net would not take from the user itself."""
-        notes = []
-        if prepared.adapted.get("dataset__columns"):
-            notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")
-        X = request.X
-        if isinstance(X, np.ndarray) and X.dtype == np.float64 and not request.target.prefix:
-            notes.append("X of float64 in the net's dtype (dataset=sklr.data.ArrayDataset does so)")
-        labels = request.labels
-        if labels is not None and not np.array_equal(labels.classes, labels.codes):
-            notes.append("labels as 0, 1, ... (LabelEncoder does so)")
-        if not notes:
-            return ""
-        remedy = "" if self.refit else ": refit=True does that for you"
-        return f"The net was given {'; '.join(notes)}{remedy}."
 
     def _refit(self, context: Any, request: Request, prepared: Prepared, seed: int) -> None:
         """Train a clone with the suggestion."""
@@ -550,7 +379,7 @@ class LRRangeSearch(
         if self.scoring is not None:
             mapping = MethodMapping().add(caller="fit", callee="score")
             mapping.add(caller="score", callee="score")
-            router.add(scorer=self._scorer(), method_mapping=mapping)
+            router.add(scorer=find_scorer(self), method_mapping=mapping)
         return router
 
     def __sklearn_is_fitted__(self) -> bool:

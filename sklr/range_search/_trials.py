@@ -23,7 +23,9 @@ from sklr._training._seeding import seeded
 from sklr.callbacks import Schedule
 from sklr.callbacks._guard import guard_steps
 from sklr.range_search import _budget
+from sklr.range_search._budget import Budget
 from sklr.range_search._preparation import Prepared
+from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import RangeTestError
 
 OFFSETS = tuple(step / 3 for step in range(-6, 2))
@@ -132,6 +134,40 @@ def validation_steps(last: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(last * i / N_VALIDATIONS) for i in range(1, N_VALIDATIONS + 1)}))
 
 
+def try_candidates(
+    tasks: Tasks,
+    prepared: Prepared,
+    data: TrainingData,
+    budget: Budget,
+    test: RangeTest,
+    seed: int,
+) -> list[Trial]:
+    """Try the rates around the one of least loss, if there is one and steps are left.
+
+    Parameters
+    ----------
+    budget : Budget
+        How the steps were shared.
+    test : RangeTest
+        What the ramps show.
+    tasks, prepared, data, seed
+        As in `run_trials`.
+
+    Returns
+    -------
+    list of Trial
+        The best first; empty if nothing is tried.
+    """
+    best_lr = test.summary.best_lr
+    if not test.answered and not prepared.is_scored:
+        # The ramps may be too noisy for what trials will see.
+        best_lr = test.summary.guess_lr
+    left = 0 if budget.steps is None else budget.steps - test.steps
+    if not (math.isfinite(best_lr) and budget.verify and _budget.can_verify(left)):
+        return []
+    return run_trials(tasks, prepared, data, best_lr, left, seed)
+
+
 def run_trials(
     tasks: Tasks,
     prepared: Prepared,
@@ -139,8 +175,6 @@ def run_trials(
     best_lr: float,
     left: int,
     seed: int,
-    *,
-    verbose: bool,
 ) -> list[Trial]:
     """Train the candidates, ever fewer of them; the best of the last rung comes first.
 
@@ -158,8 +192,6 @@ def run_trials(
         Steps for all of them.
     seed : int
         The same for all: they differ by their rates only.
-    verbose : bool
-        Whether to print a line a rung.
 
     Returns
     -------
@@ -177,7 +209,7 @@ def run_trials(
         ]
         name = f"trials, rung {number + 1} of {len(rungs)}"
         going = sorted(tasks.run(name, run_trial, arguments), key=lambda trial: trial.loss)
-        if verbose:
+        if tasks.verbose:
             print(
                 f"LRRangeSearch: {name}: of {len(going)} rates {going[0].lr:.2g} is best after "
                 f"{going[0].steps} steps"
@@ -261,7 +293,7 @@ def have_learned(
     seed : int
         The one that they began with.
     """
-    if prepared.evaluation is None:
+    if prepared.evaluation is None or not trials:
         return False
     with seeded(seed):
         untrained = begin_training(clone(prepared.net), data.X, data.y)
