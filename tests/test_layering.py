@@ -1,6 +1,8 @@
-"""Each module imports only from the layers above it; read from the imports themselves."""
+"""Each room of sklr imports only from those above it in CONTRIBUTING's table."""
 
 import ast
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,74 +10,42 @@ import pytest
 import sklr
 
 PACKAGE = Path(sklr.__file__).parent
+CONTRIBUTING = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
-# From the foundation up: what each module may import of sklr, and of the packages beside it.
-LAYERS = {
-    "_validation": (set(), {"numpy"}),
-    "_param_groups": (set(), {"torch"}),
-    "schedules": ({"_validation"}, {"numpy"}),
-    "_curves": ({"_validation"}, {"numpy"}),
-    "data": ({"_validation"}, {"numpy", "scipy", "torch", "skorch"}),
-    "lr_scheduler": ({"_validation", "_param_groups", "schedules"}, {"torch"}),
-    "plotting": ({"_validation"}, {"numpy", "matplotlib"}),
-    "callbacks": (
-        {"_validation", "_param_groups", "schedules", "_curves", "plotting"},
-        {"numpy", "skorch", "torch"},
-    ),
-    "_nets": ({"_validation", "callbacks"}, {"numpy", "sklearn", "skorch", "torch"}),
-    "_inputs": (set(), {"numpy", "scipy", "sklearn", "torch"}),
-    "_targets": (set(), {"numpy", "sklearn", "skorch", "torch"}),
-    "_tasks": (set(), {"sklearn", "skorch"}),
-    "_rehearsal": (
-        {"_validation", "_nets", "data"},
-        {"numpy", "sklearn", "skorch", "torch"},
-    ),
-    "range_search": (
-        {
-            "_validation",
-            "_curves",
-            "_inputs",
-            "_nets",
-            "_rehearsal",
-            "_targets",
-            "_tasks",
-            "callbacks",
-            "plotting",
-            "schedules",
-        },
-        {"numpy", "optuna", "scipy", "sklearn", "skorch", "torch"},
-    ),
-    "ensemble": (
-        {
-            "_validation",
-            "_inputs",
-            "_nets",
-            "_rehearsal",
-            "_targets",
-            "_tasks",
-            "callbacks",
-            "data",
-        },
-        {"joblib", "numpy", "safetensors", "sklearn", "skorch", "torch"},
-    ),
+# The packages beside sklr that a room may import; rooms that are not named import any of them.
+PACKAGES = {"numpy", "scipy", "sklearn", "skorch", "torch", "joblib"}
+NARROW = {
+    "_validation": {"numpy"},
+    "_interrupts": set(),
+    "_param_groups": {"torch"},
+    "_curves": {"numpy"},
+    "plotting": {"numpy", "matplotlib"},
+    "schedules": {"numpy"},
+    "lr_scheduler": {"torch"},
+    "_checkpoint": PACKAGES | {"filelock", "safetensors"},
+    "range_search": PACKAGES | {"optuna"},
 }
-STANDARD = {"__future__", "typing", "dataclasses", "collections", "abc", "functools", "itertools"}
-STANDARD |= {"math", "numbers", "bisect", "contextlib", "inspect", "operator", "random"}
-STANDARD |= {"copy", "dis", "fcntl", "hashlib", "json", "os", "pathlib"}
-STANDARD |= {"reprlib", "statistics", "textwrap", "threading", "time", "warnings", "weakref"}
+# Imported where they are used and nowhere else, since they are not required.
+EXTRAS = {"filelock", "matplotlib", "optuna", "safetensors"}
 
 
-def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if layer != "__init__":
-            yield layer, path
+def room_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path, top_level_only):
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) != "__init__"]
+
+
+def documented_rooms():
+    """Return the rooms of CONTRIBUTING's table, from the top."""
+    rows = re.findall(r"^\| (`[^|]*`) \|", CONTRIBUTING, re.M)
+    names = [name for row in rows for name in re.findall(r"`([\w/.]+)`", row)]
+    return [name.strip("/").removesuffix(".py") for name in names]
+
+
+def imports(path, *, top_level_only=False):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -86,31 +56,35 @@ def imports(path, top_level_only):
                 yield node.module
 
 
-def test_every_module_has_a_layer():
-    assert {layer for layer, _ in modules()} == set(LAYERS)
+def test_the_table_has_every_room_once():
+    documented = [name for name in documented_rooms() if name != "__init__"]
+    assert sorted(documented) == sorted({room_of(path) for path in MODULES})
 
 
-@pytest.mark.parametrize(
-    ("layer", "path"), [pytest.param(*m, id=str(m[1].relative_to(PACKAGE))) for m in modules()]
-)
-def test_imports_only_from_the_layers_above(layer, path):
-    own, packages = LAYERS[layer]
-    for name in imports(path, top_level_only=False):
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_from_above(path):
+    rooms = documented_rooms()
+    room = room_of(path)
+    above = rooms[: rooms.index(room) + 1]
+    allowed = NARROW.get(room, PACKAGES)
+    for name in imports(path):
         top, *rest = name.split(".")
         if top == "sklr":
-            assert rest[0] in own | {layer}, f"{path.name} imports {name}"
+            assert rest[0] in above, f"{room} imports {name}, which is not above it"
         else:
-            assert top in packages | STANDARD, f"{path.name} imports {name}"
+            assert top in allowed or top in sys.stdlib_module_names, f"{room} imports {name}"
 
 
-def test_matplotlib_is_imported_only_inside_plot():
-    for _, path in modules():
+def test_extras_are_imported_only_where_they_are_used():
+    for path in MODULES:
         tops = {name.split(".")[0] for name in imports(path, top_level_only=True)}
-        assert "matplotlib" not in tops, path.name
+        assert not tops & EXTRAS, path.name
 
 
-def test_the_layers_have_no_circle():
-    seen = set()
-    for layer, (own, _) in LAYERS.items():
-        assert own <= seen, f"{layer} stands above what it imports"
-        seen.add(layer)
+def test_modules_are_private_and_packages_name_what_is_public():
+    for path in MODULES:
+        inside = path.relative_to(PACKAGE).parts[1:]
+        assert all(part.startswith("_") for part in inside), path
+    for package in ("callbacks", "ensemble", "plotting", "range_search", "schedules"):
+        public = vars(__import__(f"sklr.{package}", fromlist=["__all__"]))["__all__"]
+        assert public == sorted(public)
