@@ -1,6 +1,7 @@
 """The learning-rate range test as a scikit-learn estimator."""
 
+from sklr._curves import Curve
 from sklr.range_search._search import LRRangeSearch
 from sklr.range_search._suggestion import LRSuggestion, RangeTestError
 
-__all__ = ["LRRangeSearch", "LRSuggestion", "RangeTestError"]
+__all__ = ["Curve", "LRRangeSearch", "LRSuggestion", "RangeTestError"]
