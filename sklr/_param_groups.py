@@ -17,7 +17,8 @@ RATIO = "lr_ratio"
 REFERENCE = "lr_reference"
 """Key of the groups for the rate that proportions refer to, if it is not the optimizer's own."""
 WRITTEN = "lr_written"
-"""Key of a group for the rate that was written last: any other was set by the user."""
+"""Key of the first group for the schedule's rate of the last step: if a group does not have that in
+its proportion, the user has set its rate."""
 HAS_MOMENTUM = "has_momentum"
 """Key of a group that uses momentum."""
 
@@ -30,7 +31,7 @@ def initial_rates(groups: Groups) -> list[float]:
     return [float(group["initial_lr" if "initial_lr" in group else "lr"]) for group in groups]
 
 
-def reference_lr(rates: Collection[float], own_lr: float) -> float:
+def guessed_reference(rates: Collection[float], own_lr: float) -> float:
     """Return the initial rate that a schedule's rate takes the place of.
 
     It is the optimizer's own if a group has that. It need not be anyone's: all groups may name
@@ -68,7 +69,7 @@ def note_ratios(groups: Groups, own_lr: float, stated: Collection[float] = ()) -
         return _noted_reference(groups, own_lr)
     if not noted:
         rates = initial_rates(groups)
-        reference = reference_lr(rates, own_lr)
+        reference = guessed_reference(rates, own_lr)
         _note(groups, rates, reference, own_lr)
         if not set(rates) <= {*stated, own_lr}:
             warn_of_excess(rates, reference, "initialize the net with lr set to that group's rate")
@@ -76,7 +77,7 @@ def note_ratios(groups: Groups, own_lr: float, stated: Collection[float] = ()) -
     reference = _noted_reference(noted, own_lr)
     for group in new:
         lr = float(group["lr"])
-        like = (other[RATIO] for other in noted if _is_written(other, lr))
+        like = (other[RATIO] for other in noted if _is_written(groups, other, lr))
         group[RATIO] = next(like, lr / reference if reference else 1.0)
         _own_tensor(group)
     return reference
@@ -84,14 +85,16 @@ def note_ratios(groups: Groups, own_lr: float, stated: Collection[float] = ()) -
 
 def follow_user(groups: Groups, own_lr: float) -> None:
     """Take the rates that the user has set since the last training for initial ones."""
+    if WRITTEN not in groups[0]:
+        return
     changed = [
-        group for group in groups if WRITTEN in group and not _is_written(group, group["lr"])
+        group for group in groups if RATIO in group and not _is_written(groups, group, group["lr"])
     ]
     rates = [float(group["lr"]) for group in changed]
     if changed and len(changed) == len(groups):
         for group in groups:
             group.pop(REFERENCE, None)
-        _note(groups, rates, reference_lr(rates, own_lr), own_lr)
+        _note(groups, rates, guessed_reference(rates, own_lr), own_lr)
     else:
         reference = _noted_reference(groups, own_lr)
         for group, lr in zip(changed, rates, strict=True):
@@ -131,9 +134,13 @@ def _own_tensor(group: Group) -> None:
         group["lr"] = group["lr"].clone()
 
 
-def _is_written(group: Group, lr: Any) -> bool:
+def _is_written(groups: Groups, group: Group, lr: Any) -> bool:
+    """Return whether a rate is the one that a noted group got in the last step."""
+    if WRITTEN not in groups[0]:
+        return False
     # A tensor holds the rate in single precision.
-    return WRITTEN in group and math.isclose(group[WRITTEN], float(lr), rel_tol=1e-6, abs_tol=1e-37)
+    written = groups[0][WRITTEN] * group[RATIO]
+    return math.isclose(written, float(lr), rel_tol=1e-6, abs_tol=1e-37)
 
 
 def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
@@ -143,24 +150,23 @@ def rate_writer(groups: Groups, ratios: list[float]) -> Callable[[float], None]:
 
         def write(rate: float) -> None:
             for group, ratio in zip(groups, ratios, strict=True):
-                group[WRITTEN] = lr = rate * ratio
                 if hasattr(group["lr"], "fill_"):
-                    group["lr"].fill_(lr)
+                    group["lr"].fill_(rate * ratio)
                 else:
-                    group["lr"] = lr
+                    group["lr"] = rate * ratio
 
     elif set(ratios) == {1.0}:
 
         def write(rate: float) -> None:
             for group in groups:
-                group["lr"] = group[WRITTEN] = rate
+                group["lr"] = rate
 
     else:
         pairs = list(zip(groups, ratios, strict=True))
 
         def write(rate: float) -> None:
             for group, ratio in pairs:
-                group["lr"] = group[WRITTEN] = rate * ratio
+                group["lr"] = rate * ratio
 
     return write
 

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 Bound = float | tuple[str, float]
 """A limit, or the (name, value) of another parameter that sets it."""
 
@@ -36,7 +38,7 @@ class ParameterError(Exception):
     name : str
         The parameter.
     requirement : str
-        What it must do, and the remedy where there is one: "be greater than base_lr=0.1".
+        What it must do, and the remedy if there is one: "be greater than base_lr=0.1".
     value : object
         What was received.
     """
@@ -67,7 +69,7 @@ def in_name_of(owner: object) -> Iterator[None]:
     """Raise the parameter errors of something that `owner` makes as errors of the owner's own.
 
     The owner's parameters have the same names. The value shown is the owner's, as the user gave
-    it, with what it stands for where it is None.
+    it, with what it stands for if it is None.
     """
     try:
         yield
@@ -118,6 +120,9 @@ def check_number(
     if limits:
         requirement += " " + limits
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        if name.endswith("lr") and isinstance(value, Sequence | np.ndarray) and len(value) > 1:
+            requirement += ", of which each parameter group keeps its proportion: give a group a "
+            requirement += "rate of its own in the optimizer's parameter groups"
         raise ParameterTypeError(owner, name, requirement, value)
     try:
         number = float(value)
@@ -138,7 +143,7 @@ def check_integer(
     at_least: Bound | None = None,
     at_most: Bound | None = None,
 ) -> int:
-    """Check that a value is an integer within bounds and give it as an int.
+    """Check that a value is an integer within bounds and return it as an int.
 
     Raises
     ------
@@ -200,7 +205,7 @@ def check_verbose(owner: object, value: object) -> None:
 
 
 def check_sequence(owner: object, name: str, value: Any, requirement: str) -> tuple[Any, ...]:
-    """Check that a value is a sequence or an array, and no text, and give it as a tuple.
+    """Check that a value is a sequence or an array, and no text, and return it as a tuple.
 
     Raises
     ------

@@ -7,8 +7,15 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sklr._param_groups import Groups, initial_ratios, rate_writer, reference_lr
-from sklr._validation import ParameterTypeError, ParameterValueError, check_integer
+from sklr._param_groups import (
+    Groups,
+    guessed_reference,
+    initial_rates,
+    initial_ratios,
+    rate_writer,
+    warn_of_excess,
+)
+from sklr._validation import ParameterTypeError, ParameterValueError, check_integer, check_number
 from sklr.schedules import BaseSchedule
 
 
@@ -16,10 +23,11 @@ class ScheduleLR(LRScheduler):
     """A schedule of `sklr.schedules` as a `torch.optim.lr_scheduler.LRScheduler`.
 
     The rate is the schedule's, a pure function of the step; groups with an initial rate of their
-    own keep their proportion to the optimizer's, or to the highest if no group has the optimizer's.
-    Unlike torch's schedulers it holds no running state that could drift, leaves momentum alone, and
-    loading a state sets the rate. In a SequentialLR before a scheduler of torch's, load the
-    optimizer's state after the scheduler's.
+    own keep their proportion to `reference_lr`. Unlike torch's schedulers it holds no running state
+    that could drift, leaves momentum alone, and loading a state sets the rate. In a SequentialLR
+    before a scheduler of torch's, load the optimizer's state after the scheduler's. In a
+    ChainedScheduler the factors of schedulers that stand before it are lost, since it sets the rate
+    anew at each step: use `sklr.schedules.warmup`, `scale` and `join` on the schedule instead.
 
     Parameters
     ----------
@@ -29,11 +37,17 @@ class ScheduleLR(LRScheduler):
         A value of `sklr.schedules`.
     last_epoch : int, default=-1
         Index of the last step done, as in torch; -1 begins anew.
+    reference_lr : float, default=None
+        The initial rate that the schedule's takes the place of: a group trains at the schedule's
+        rate times its own initial rate over this one. None is the optimizer's default rate, or the
+        highest group's if no group has that. In an optimizer whose state was loaded the default may
+        be another group's rate; a warning tells of a group that would train above the schedule.
 
     Raises
     ------
     TypeError, ValueError
-        If `optimizer` is no optimizer, `schedule` no schedule, or `last_epoch` no integer from -1.
+        If `optimizer` is no optimizer, `schedule` no schedule, `last_epoch` no integer from -1, or
+        `reference_lr` no number above 0.
 
     Examples
     --------
@@ -49,7 +63,14 @@ class ScheduleLR(LRScheduler):
     1.0
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: BaseSchedule, last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: BaseSchedule,
+        last_epoch: int = -1,
+        *,
+        reference_lr: float | None = None,
+    ) -> None:
         if not isinstance(optimizer, Optimizer):
             raise ParameterTypeError(self, "optimizer", "be a torch Optimizer", optimizer)
         if not isinstance(schedule, BaseSchedule):
@@ -58,7 +79,12 @@ class ScheduleLR(LRScheduler):
         self.schedule = schedule
         last_epoch = check_integer(self, "last_epoch", last_epoch, at_least=-1)
         groups = optimizer.param_groups
-        reference = reference_lr(groups, float(optimizer.defaults["lr"]))
+        if reference_lr is None:
+            rates = initial_rates(groups)
+            reference = guessed_reference(rates, float(optimizer.defaults["lr"]))
+            warn_of_excess(rates, reference, "pass reference_lr, that group's initial rate")
+        else:
+            reference = check_number(self, "reference_lr", reference_lr, above=0)
         self._ratios = initial_ratios(groups, reference)
         self._groups: Groups | None = None
         if last_epoch != -1:
@@ -68,15 +94,17 @@ class ScheduleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[Any]:
-        """Give the rates of the current step, one a group."""
+        """Return the rates of the current step, one a group."""
         rate = self.schedule(max(self.last_epoch, 0))
         return [rate * ratio for ratio in self._ratios]
 
     def get_last_lr(self) -> list[Any]:
-        """Give the rates that were written last, one a group."""
+        """Return the rates that were written last, one a group."""
         return self.get_lr()
 
     def _update_lr(self, epoch: int | None = None) -> None:
+        if epoch is not None:
+            epoch = check_integer(self, "epoch", epoch, at_least=0)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self._apply()
 
@@ -100,7 +128,7 @@ class ScheduleLR(LRScheduler):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state: the step and the schedule that it belongs to, plain Python objects."""
+        """Return the state: the step and the schedule that it belongs to, plain Python objects."""
         return {"step": self.last_epoch, "schedule": repr(self.schedule)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -109,7 +137,7 @@ class ScheduleLR(LRScheduler):
         Parameters
         ----------
         state_dict : dict
-            What `state_dict` gave.
+            What `state_dict` returned.
 
         Raises
         ------

@@ -131,7 +131,7 @@ class LRFinder(ScheduleCallback):
         super().on_epoch_begin(net, dataset_train=dataset_train, dataset_valid=dataset_valid)
         steps_per_epoch = runs[net].steps_per_epoch
         if not self.lrs_ and steps_per_epoch is not None:
-            planned = steps_per_epoch * net.max_epochs
+            planned = steps_per_epoch * int(net.max_epochs)
             if planned < self.n_steps:
                 raise self._too_long(net, planned)
 

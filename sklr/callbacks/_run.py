@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from skorch import NeuralNet
 
 from sklr._interrupts import InterruptWatch
-from sklr._param_groups import RATIO, Groups, momentum_writer, note_ratios, rate_writer
+from sklr._param_groups import RATIO, WRITTEN, Groups, momentum_writer, note_ratios, rate_writer
 from sklr._validation import ParameterTypeError
 from sklr.callbacks._progress import Done
 from sklr.schedules import BaseSchedule
@@ -142,6 +142,7 @@ class Run:
 
     def _write(self, step: float, lr: float) -> None:
         self._write_rate(lr)
+        self._groups[0][WRITTEN] = lr
         if self._step_momentum is not None:
             self._write_momentum(self._step_momentum(step))
 

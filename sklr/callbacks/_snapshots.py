@@ -9,8 +9,9 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from sklr._module_state import ModuleState, module_state, state_dict_of
-from sklr._validation import ParameterTypeError
-from sklr.callbacks._base import ScheduleCallback, runs
+from sklr._validation import ParameterTypeError, check_verbose
+from sklr.callbacks._base import ScheduleCallback
+from sklr.callbacks._run import runs
 
 StateDict = dict[str, torch.Tensor]
 
@@ -18,8 +19,8 @@ StateDict = dict[str, torch.Tensor]
 class Snapshots(Callback):
     """Copies of the weights at the moments that the net's schedule names, the ends of its cycles.
 
-    The schedule is the callback of this package that the net has beside this one; its
-    `snapshot_steps` say when a snapshot is due. Only `state_dict`s are kept, on the CPU.
+    The schedule is the callback of this package that the net has beside this one; it says when a
+    snapshot is due. Only `state_dict`s are kept, on the CPU.
 
     Parameters
     ----------
@@ -68,31 +69,27 @@ class Snapshots(Callback):
         return [state_dict_of(state) for state in self.states_]
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Refuse a net without a schedule."""
+        """Raise if the net has no schedule."""
+        check_verbose(self, self.verbose)
         if not any(isinstance(callback, ScheduleCallback) for _, callback in net.callbacks_):
-            requirement = (
-                "hold a schedule of sklr.callbacks beside Snapshots, which tells when they are due"
-            )
-            names = [name for name, _ in net.callbacks_]
-            raise ParameterTypeError(net, "callbacks", requirement, names)
+            requirement = "hold a schedule of sklr.callbacks, which says when snapshots are due"
+            raise _callbacks_error(net, requirement)
 
     def on_batch_begin(
         self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
     ) -> None:
-        """Refuse a schedule that cannot tell when snapshots are due."""
+        """Raise if the schedule cannot say when snapshots are due."""
         if training and runs[net].snapshot_steps is None:
             requirement = (
-                "hold a schedule that tells when snapshots are due: a value of sklr.schedules in "
-                "unit 'batch', and training data that has a length"
+                "hold a schedule that says when snapshots are due: no bare function of the step, "
+                "and training data that has a length"
             )
-            raise ParameterTypeError(
-                net, "callbacks", requirement, [name for name, _ in net.callbacks_]
-            )
+            raise _callbacks_error(net, requirement)
 
     def on_batch_end(
         self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
     ) -> None:
-        """Copy the weights where a cycle has ended with this step."""
+        """Copy the weights if a cycle has ended with this step."""
         due = runs[net].due_snapshot() if training else None
         if due is not None:
             self.states_.append(module_state(net.module_))
@@ -100,3 +97,8 @@ class Snapshots(Callback):
             if self.verbose:
                 epoch, count = len(net.history), len(self.states_)
                 print(f"Snapshot {count} taken after step {due} (epoch {epoch}).")
+
+
+def _callbacks_error(net: NeuralNet, requirement: str) -> ParameterTypeError:
+    names = [name for name, _ in net.callbacks_]
+    return ParameterTypeError(net, "callbacks", requirement, names)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sklr._validation import ParameterValueError, check_increasing
-from sklr.schedules._base import BaseSchedule, between, half_cosine
+from sklr.schedules._base import LAST_STEP, ROUNDING, BaseSchedule, between, half_cosine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class StepDecay(BaseSchedule):
         self._number("lr", above=0)
         self._number("factor", above=0, at_most=1)
         if (self.every is None) == (self.milestones is None):
-            requirement = "be given where 'milestones' is not, and only there"
+            requirement = "be given, or 'milestones', but not both"
             raise ParameterValueError(self, "every", requirement, self.every)
         if self.every is not None:
             self._number("every", above=0)
@@ -89,7 +89,8 @@ class StepDecay(BaseSchedule):
 
     def _rate(self, t: Any, xp: Any) -> Any:
         if self.every is not None:
-            drops = xp.floor(t / self.every)
+            # 0.8 epochs of 6 batches are 4.8 steps, of which 24 hold five and not 4.9999999.
+            drops = xp.floor(xp.minimum(t / self.every, LAST_STEP) * ROUNDING)
         else:
             drops = xp.searchsorted(self.milestones, t, side="right")
         return self.lr * self.factor**drops

@@ -26,6 +26,11 @@ LAST_STEP = 1e300
 """Steps beyond are taken for this one, so that no product of a step overflows."""
 
 
+ROUNDING = 1 + 4e-15
+"""Times a number of steps or cycles: more than the rounding of a few operations takes away, and, up
+to 10**14 / d steps, less than would reach a whole number for lengths that are multiples of 1/d."""
+
+
 class Scalar:
     """The few functions that formulas use, for one step; numpy itself serves arrays of steps.
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from sklr._validation import ParameterValueError
 from sklr.schedules._base import (
+    ROUNDING,
     BaseSchedule,
     Scalar,
     between,
@@ -441,5 +442,5 @@ def _decayed(lr: float, decay: float, cycle: Any) -> Any:
 def _whole_ends(ends: Iterable[float], n_steps: int) -> tuple[int, ...]:
     """Give the first whole step at or after each rising end, without repeats, up to n_steps."""
     # An end that should be whole may come out a rounding error above it.
-    whole = (math.ceil(end - 1e-9) for end in ends)
+    whole = (math.ceil(end / ROUNDING) for end in ends)
     return tuple(dict.fromkeys(takewhile(lambda step: step <= n_steps, whole)))
