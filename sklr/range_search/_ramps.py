@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -308,7 +309,11 @@ def run_ramp(
         raise RangeTestError(f"A callback ended the training before the ramp. It has {kept}.")
     if label is not None:
         print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
-    minus_scores = callbacks[SCORES].values_[: len(done.lrs_)] if scores else None
+    minus_scores = None
+    if scores:
+        # A step that raised an exception has no score: like its loss, it is infinite.
+        known = callbacks[SCORES].values_
+        minus_scores = known + [math.inf] * (len(done.lrs_) - len(known))
     return Ramp(done.lrs_, done.losses_, minus_scores, getattr(done, "error_", None))
 
 
