@@ -1,28 +1,29 @@
-"""The snapshot ensemble as a VotingClassifier."""
+"""The snapshot ensemble of classifier nets, with the interface of a VotingClassifier."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.callback import with_callbacks
 from sklearn.ensemble import VotingClassifier
+from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from skorch import NeuralNet
 from torch.utils.data import Dataset
 
-from sklr._training._dry_run import Rehearsal, rehearse
-from sklr._training._labels import chosen_labels, encode_labels, matching_columns
+from sklr._training._dry_run import DryRun
+from sklr._training._evaluation import class_weights, log_losses
+from sklr._training._labels import Labels, chosen_indices
 from sklr._validation import ParameterValueError, check_flag, check_option
+from sklr._warnings import warn
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
-from sklr.ensemble._losses import log_losses
 from sklr.ensemble._prediction import is_skorchs
-from sklr.ensemble._stages import staged_means
+from sklr.ensemble._selection import staged_means
 
 VOTING = ("soft", "hard")
 
@@ -174,84 +175,85 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         self.random_state = random_state
         self.verbose = verbose
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SnapshotEnsemble:
-        """Train the net once and keep its snapshots; a refit replaces the members.
+    def _check_params(self) -> None:
+        super()._check_params()
+        check_option(self, "voting", self.voting, VOTING)
+        check_flag(self, "flatten_transform", self.flatten_transform)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Labels of any kind.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
+    def _encoded(self, X: Any, y: Any) -> Array:
+        labels = Labels.of(self.estimator, y)
+        if isinstance(X, Dataset) and not np.array_equal(labels.classes, labels.codes):
+            requirement = (
+                "be 0, 1, ... if X is a torch Dataset, on whose own labels the net is trained"
+            )
+            raise ParameterValueError(self, "y", requirement, y)
+        self._labels = labels
+        self.le_: LabelEncoder = labels.encoder
+        self.classes_ = labels.classes
+        return labels.encode(y)
 
-        Returns
-        -------
-        self : SnapshotEnsemble
+    def _labels_restored(self, classes: Array, members: list[NeuralNet]) -> dict[str, Any]:
+        """Return the attributes about labels of an ensemble that is loaded, and set the members'.
 
         Raises
         ------
-        TypeError, ValueError
-            If a parameter or the data is wrong.
-        FloatingPointError
-            If the training diverged.
-        NotImplementedError
-            If y is multilabel.
+        ValueError
+            If the net has other labels.
         """
-        self._forget()
-        self._check_params()
-        check_option(self, "voting", self.voting, VOTING)
-        check_flag(self, "flatten_transform", self.flatten_transform)
-        X = self._checked_data(X, y)
-        self.le_, encoded = encode_labels(self.estimator, y)
-        self.classes_ = self.le_.classes_
-        if isinstance(X, Dataset) and list(self.classes_) != list(range(len(self.classes_))):
-            requirement = (
-                "be 0, 1, ... where X is a torch Dataset, on whose own labels the net is trained"
-            )
-            raise ParameterValueError(self, "y", requirement, y)
-        rehearsal = rehearse(self.estimator, X, encoded)
-        self._check_outputs(rehearsal)
-        self._fit_members(X, encoded, rehearsal, sample_weight)
-        for member in self.estimators_:
-            member.classes_inferred_ = np.arange(len(self.classes_))
-        return self
+        # Several of each, since scikit-learn takes labels that are all different for targets.
+        labels = Labels.of(self.estimator, np.repeat(classes, 3))
+        if not np.array_equal(labels.classes, classes):
+            raise ValueError(f"its labels are {list(classes)}, the net's {list(labels.classes)}")
+        for member in members:
+            member.classes_inferred_ = np.sort(labels.codes)
+        return {"_labels": labels, "le_": labels.encoder}
 
-    def _check_outputs(self, rehearsal: Rehearsal) -> None:
-        """Refuse too few outputs; report what is made of surplus ones, and of no probabilities."""
-        n_classes = len(self.classes_)
-        rehearsal.check_outputs(self, n_classes)
-        output = rehearsal.output
+    def _check_outputs(self, dry: DryRun) -> None:
+        """Check that there are enough outputs; report what is made of surplus ones, and others."""
+        labels, output = self._labels, dry.output
+        dry.check_outputs(self, int(labels.codes.max()) + 1)
         if output is None:
             return
+        n_classes = len(labels.classes)
         if self.verbose and output.shape[-1] > n_classes:
             print(
                 f"The net has {output.shape[-1]} outputs for {n_classes} classes: the others are "
                 "dropped, and probabilities made to sum to 1 again."
             )
         if (output < 0).any() or not np.allclose(output.sum(axis=-1), 1, atol=1e-3):
-            warnings.warn(
+            warn(
                 "The net's predict_proba gives no probabilities: they are negative or do not sum "
-                "to 1. They are averaged as they are. Where its module gives logits, use "
+                "to 1. They are averaged as they are. If its module gives logits, use "
                 "criterion=torch.nn.CrossEntropyLoss; with a loss of your own set "
-                "predict_nonlinearity=functools.partial(torch.softmax, dim=-1).",
-                stacklevel=4,
+                "predict_nonlinearity=functools.partial(torch.softmax, dim=-1)."
             )
 
-    def _finish(self, output: Array) -> Array:
-        return matching_columns(output, len(self.classes_))
+    def _finished(self, member: NeuralNet) -> NeuralNet:
+        member.classes_inferred_ = np.sort(self._labels.codes)
+        return member
 
-    def _score_of(self, output: Array, y: Array) -> float:
-        codes = np.arange(len(self.classes_))
-        return float(np.mean(chosen_labels(self.estimators_[0], output, codes) == y))
+    def _finish(self, output: Array) -> Array:
+        return self._labels.select(output)
+
+    def _comparable(self, y: Any) -> Array:
+        return self._labels.indices(np.asarray(y).reshape(len(y)))
+
+    def _score_of(self, output: Array, y: Array, weights: Array | None) -> float:
+        return float(np.average(chosen_indices(self.estimators_[0], output) == y, weights=weights))
 
     def _losses_of(self, output: Array, y: Array) -> Array:
         return log_losses(output, y)
 
+    def _loss_weights(self, y: Array, weights: Array | None) -> Array | None:
+        of_classes = class_weights(self.estimators_[0], self._labels.codes)
+        if of_classes is None:
+            return weights
+        of_samples = of_classes[y] if weights is None else of_classes[y] * weights
+        # A class that counts for nothing may be all that there is.
+        return of_samples if of_samples.any() else weights
+
     def predict(self, X: Any) -> Array:
-        """Give the label that most votes, or the highest mean probability, speak for.
+        """Return the labels with the most votes, or the highest mean probability.
 
         Parameters
         ----------
@@ -265,12 +267,12 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """
         if self.voting == "soft":
             proba = self._average(X)
-            return chosen_labels(self.estimators_[0], proba, self.classes_)
+            return self._labels.choose(self.estimators_[0], proba)
         chosen = self._votes(X).argmax(axis=1)
         return np.asarray(self.classes_[chosen])
 
     def _choices(self, X: Any) -> Array:
-        """Give the encoded label that each member predicts, shape (n_members, n_samples)."""
+        """Return the encoded label that each member predicts, shape (n_members, n_samples)."""
         check_is_fitted(self)
         if not is_skorchs(self.estimators_[0], ("predict",)):
             X = self._checked(X)
@@ -278,18 +280,17 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         return self._over_slices(X, self._decisions, axis=1)
 
     def _decisions(self, outputs: Array) -> Array:
-        codes = np.arange(len(self.classes_))
-        return np.array([chosen_labels(self.estimators_[0], o, codes) for o in outputs])
+        return np.array([chosen_indices(self.estimators_[0], output) for output in outputs])
 
     def _votes(self, X: Any) -> Array:
-        """Give the share of the votes for each class, shape (n_samples, n_classes)."""
+        """Return the share of the votes for each class, shape (n_samples, n_classes)."""
         chosen = self._choices(X)
         votes = np.eye(len(self.classes_))[chosen]
         return np.average(votes, axis=0, weights=self._weights_of_members())
 
     @available_if(_is_soft)
     def predict_proba(self, X: Any) -> Array:
-        """Give the mean of the members' probabilities; only with soft voting.
+        """Return the mean of the members' probabilities; only with soft voting.
 
         Parameters
         ----------
@@ -318,7 +319,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         yield from self._staged_average(X)
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
-        """Yield the labels that the last 1, 2, ... members give.
+        """Yield the labels that the last 1, 2, ... members predict.
 
         Parameters
         ----------
@@ -331,7 +332,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """
         if self.voting == "soft":
             for proba in self._staged_average(X):
-                yield chosen_labels(self.estimators_[0], proba, self.classes_)
+                yield self._labels.choose(self.estimators_[0], proba)
             return
         chosen = self._choices(X)
         votes, weights = np.eye(len(self.classes_))[chosen], self._weights_of_members()
@@ -339,7 +340,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
             yield self.classes_[share.argmax(axis=1)]
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
-        """Split what is not known of samples into what the data and what the members leave open.
+        """Return the predictive uncertainty of samples, as aleatoric and epistemic uncertainty.
 
         Parameters
         ----------
@@ -349,14 +350,14 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         Returns
         -------
         Uncertainty
-            `total`, `data` and `model`, each of shape (n_samples,), in nats: the entropy of the
-            mean probabilities, the mean of the members' entropies, and their difference, which is
-            high where the members disagree.
+            `total`, `aleatoric` and `epistemic`, each of shape (n_samples,), in nats: the entropy
+            of the mean probabilities, the mean of the members' entropies, and their difference,
+            which is high if the members disagree.
         """
         return entropy_parts(self._outputs(X), self._weights_of_members())
 
     def transform(self, X: Any) -> Array:
-        """Give what each member says of each sample.
+        """Return each member's prediction for each sample.
 
         Parameters
         ----------
@@ -376,17 +377,17 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         return np.hstack(list(outputs)) if self.flatten_transform else outputs
 
     def to_voting(self) -> VotingClassifier:
-        """Give scikit-learn's own ensemble of the members.
+        """Return scikit-learn's own ensemble of the members.
 
         Returns
         -------
         VotingClassifier
-            Fitted; it gives the same answers.
+            Fitted; it makes the same predictions.
         """
         return voting_classifier(self)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Give the names of the columns of `transform`.
+        """Return the names of the columns of `transform`.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""How members differ: pairs of them, and all of them on each sample."""
+"""Measure how members differ: in pairs, and all of them on each sample."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ Array = npt.NDArray[Any]
 
 
 class Uncertainty(NamedTuple):
-    """Parts of what members do not know of samples.
+    """Predictive uncertainty of samples, and its parts.
 
     Attributes
     ----------
-    total, data, model : ndarray of shape (n_samples,)
-        Of classifiers, in nats: the entropy of the mean, the mean of the members' entropies (what
-        the data leave open), and the rest (what the members disagree on). Of regressors: `model`
-        is the standard deviation among the members, `total` the same, `data` is NaN.
+    total, aleatoric, epistemic : ndarray of shape (n_samples,)
+        Of classifiers, in nats: the entropy of the mean probabilities, the mean of the members'
+        entropies (noise in the data), and the difference (disagreement of the members). Of
+        regressors: `epistemic` is the standard deviation among the members, `total` the same, and
+        `aleatoric` NaN.
     """
 
     total: Array
-    data: Array
-    model: Array
+    aleatoric: Array
+    epistemic: Array
 
 
 def diversity(outputs: Array, chosen: Array | None) -> Bunch:
-    """Give how pairs of members differ.
+    """Return how pairs of members differ.
 
     Parameters
     ----------
     outputs : ndarray of shape (n_members, n_samples, ...)
         Probabilities, or values.
     chosen : ndarray of shape (n_members, n_samples) or None
-        The labels that probabilities decide for.
+        The labels that probabilities decide for; None for values.
 
     Returns
     -------
@@ -49,7 +50,7 @@ def diversity(outputs: Array, chosen: Array | None) -> Bunch:
     deviations = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.sqrt((deviations**2).sum(axis=1))
     products = np.outer(lengths, lengths)
-    # A member that says the same of everything is correlated with none.
+    # A constant member is correlated with none.
     correlation = np.divide(
         deviations @ deviations.T, products, out=np.zeros_like(products), where=products > 0
     )
@@ -79,16 +80,24 @@ def entropy_parts(outputs: Array, weights: Array | None) -> Uncertainty:
     learning for efficient and risk-sensitive learning. ICML 2018.
     """
     total = _entropy(np.average(outputs.astype(float), axis=0, weights=weights))
-    data = np.average(_entropy(outputs.astype(float)), axis=0, weights=weights)
-    # Rounding may leave a little less than nothing.
-    return Uncertainty(total, data, np.maximum(total - data, 0.0))
+    aleatoric = np.average(_entropy(outputs.astype(float)), axis=0, weights=weights)
+    # Rounding may make a difference of 0 slightly negative.
+    return Uncertainty(total, aleatoric, np.maximum(total - aleatoric, 0.0))
 
 
 def spread(outputs: Array, weights: Array | None) -> Uncertainty:
-    """Give the weighted standard deviation among members' values, shape (n_members, n_samples)."""
+    """Return the weighted standard deviation among members' values.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n_members, n_samples)
+        Values.
+    weights : ndarray of shape (n_members,) or None
+        The members' weights.
+    """
     mean = np.average(outputs, axis=0, weights=weights)
-    model = np.sqrt(np.average((outputs - mean) ** 2, axis=0, weights=weights))
-    return Uncertainty(model, np.full_like(model, np.nan), model)
+    deviation = np.sqrt(np.average((outputs - mean) ** 2, axis=0, weights=weights))
+    return Uncertainty(deviation, np.full_like(deviation, np.nan), deviation)
 
 
 def _entropy(proba: Array) -> Array:

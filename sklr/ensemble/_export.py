@@ -1,26 +1,29 @@
-"""An ensemble as something else: scikit-learn's voting ensembles, or one torch module."""
+"""Export an ensemble: as one of scikit-learn's voting ensembles, or as one torch module."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.ensemble import VotingClassifier, VotingRegressor
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_array, check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
+from sklr._module_state import module_state, original
 from sklr._training._inputs import is_for_nets
-from sklr._training._labels import chosen_labels, flat, matching_columns
+from sklr._training._labels import Labels, chosen_indices, flat
 from sklr._validation import ParameterTypeError
-from sklr.ensemble._prediction import predicts_by_module
+from sklr.ensemble._prediction import make_member, nonlinearity, predicts_by_module
+
+if TYPE_CHECKING:
+    from sklr.ensemble._base import BaseSnapshotEnsemble
+    from sklr.ensemble._classifier import SnapshotEnsemble
 
 Array = npt.NDArray[Any]
 
@@ -32,15 +35,15 @@ class ClassifierMember(ClassifierMixin, BaseEstimator):
     ----------
     net : NeuralNet
         The net, already fitted.
-    n_classes : int
-        Outputs that stand for labels; others are dropped.
+    labels : Labels
+        The outputs that stand for labels; others are dropped.
     n_features : int or None
-        Columns of what it was fitted on, where it has columns.
+        Columns of what it was fitted on, if it has columns.
     """
 
-    def __init__(self, net: NeuralNet, n_classes: int, n_features: int | None) -> None:
+    def __init__(self, net: NeuralNet, labels: Labels, n_features: int | None) -> None:
         self.net = net
-        self.n_classes = n_classes
+        self.labels = labels
         self.n_features = n_features
 
     @property
@@ -50,8 +53,8 @@ class ClassifierMember(ClassifierMixin, BaseEstimator):
 
     @property
     def classes_(self) -> Array:
-        """The encoded labels."""
-        return np.arange(self.n_classes)
+        """The labels as VotingClassifier encodes them: 0, 1, ... in sorted order."""
+        return np.arange(len(self.labels.classes))
 
     def fit(self, X: Any, y: Any = None) -> ClassifierMember:
         """Do nothing: the net is fitted."""
@@ -62,12 +65,12 @@ class ClassifierMember(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> Array:
-        """Give the net's probabilities."""
-        return matching_columns(np.asarray(self.net.predict_proba(_as_array(X))), self.n_classes)
+        """Return the net's probabilities."""
+        return self.labels.select(np.asarray(self.net.predict_proba(_as_array(X))))
 
     def predict(self, X: Any) -> Array:
-        """Give encoded labels."""
-        return chosen_labels(self.net, self.predict_proba(X), self.classes_)
+        """Return encoded labels."""
+        return chosen_indices(self.net, self.predict_proba(X))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -81,7 +84,7 @@ class RegressorMember(RegressorMixin, BaseEstimator):
     net : NeuralNet
         The net, already fitted.
     n_features : int or None
-        Columns of what it was fitted on, where it has columns.
+        Columns of what it was fitted on, if it has columns.
     """
 
     def __init__(self, net: NeuralNet, n_features: int | None) -> None:
@@ -101,17 +104,17 @@ class RegressorMember(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> Array:
-        """Give values of shape (n_samples,)."""
+        """Return values of shape (n_samples,)."""
         return flat(self.net.predict(_as_array(X)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
-def voting_classifier(ensemble: Any) -> VotingClassifier:
-    """Give a fitted VotingClassifier of a classifier's members."""
+def voting_classifier(ensemble: SnapshotEnsemble) -> VotingClassifier:
+    """Return a fitted VotingClassifier of a classifier's members."""
     check_is_fitted(ensemble)
-    more = len(ensemble.classes_), getattr(ensemble, "n_features_in_", None)
+    more = ensemble._labels, getattr(ensemble, "n_features_in_", None)
     members = [
         (name, ClassifierMember(net, *more)) for name, net in ensemble.named_estimators_.items()
     ]
@@ -121,13 +124,13 @@ def voting_classifier(ensemble: Any) -> VotingClassifier:
         weights=_weights(ensemble),
         flatten_transform=ensemble.flatten_transform,
     )
-    voting.le_ = LabelEncoder().fit(ensemble.classes_)
+    voting.le_ = ensemble._labels.encoder
     voting.classes_ = voting.le_.classes_
     return _fitted(voting, members, ensemble)
 
 
-def voting_regressor(ensemble: Any) -> VotingRegressor:
-    """Give a fitted VotingRegressor of a regressor's members."""
+def voting_regressor(ensemble: BaseSnapshotEnsemble) -> VotingRegressor:
+    """Return a fitted VotingRegressor of a regressor's members."""
     check_is_fitted(ensemble)
     n_features = getattr(ensemble, "n_features_in_", None)
     members = [
@@ -137,7 +140,7 @@ def voting_regressor(ensemble: Any) -> VotingRegressor:
 
 
 def _as_array(X: Any) -> Any:
-    """Give frames, lists and sparse matrices as the ensemble gave them to the net."""
+    """Return frames, lists and sparse matrices as the ensemble gave them to the net."""
     if isinstance(X, np.ndarray) or is_for_nets(X):
         return X
     return check_array(X, dtype="numeric", allow_nd=True, accept_sparse="csr")
@@ -149,12 +152,12 @@ def _known(n_features: int | None) -> int:
     return n_features
 
 
-def _weights(ensemble: Any) -> list[float] | None:
+def _weights(ensemble: BaseSnapshotEnsemble) -> list[float] | None:
     weights = ensemble._weights_of_members()
     return None if weights is None else list(weights)
 
 
-def _fitted(voting: Any, members: list[tuple[str, Any]], ensemble: Any) -> Any:
+def _fitted(voting: Any, members: list[tuple[str, Any]], ensemble: BaseSnapshotEnsemble) -> Any:
     """Set what scikit-learn's fit sets."""
     voting.estimators_ = [member for _, member in members]
     voting.named_estimators_ = Bunch(**dict(members))
@@ -187,22 +190,25 @@ class EnsembleModule(nn.Module):
         self.nonlinearities = list(nonlinearities)
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
 
-    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Give the mean for a batch of what the members take."""
-        total: Any = 0.0
-        weights = list(self.get_buffer("weights"))
-        for member, nonlinearity, weight in zip(
-            self.members, self.nonlinearities, weights, strict=True
-        ):
-            output = member(*args, **kwargs)
-            output = output[0] if isinstance(output, tuple) else output
-            total = total + nonlinearity(output) * weight.to(output.dtype)
-        assert isinstance(total, torch.Tensor)
-        return total
+    def forward(self, X: Any) -> torch.Tensor:
+        """Return the mean for a batch.
+
+        Parameters
+        ----------
+        X : Tensor or dict
+            What the members' modules take; a dict is passed on as keyword arguments.
+        """
+        terms = []
+        weights = self.get_buffer("weights")
+        for i, (member, function) in enumerate(zip(self.members, self.nonlinearities, strict=True)):
+            output = member(**X) if isinstance(X, Mapping) else member(X)
+            output = function(output[0] if isinstance(output, tuple) else output)
+            terms.append(output * weights[i].to(output.dtype))
+        return torch.stack(terms).sum(dim=0)
 
 
-def ensemble_module(ensemble: Any) -> EnsembleModule:
-    """Give one module of an ensemble's members, for prediction.
+def ensemble_module(ensemble: BaseSnapshotEnsemble) -> EnsembleModule:
+    """Return one module of an ensemble's members, for prediction.
 
     Raises
     ------
@@ -218,10 +224,12 @@ def ensemble_module(ensemble: Any) -> EnsembleModule:
         )
         raise ParameterTypeError(ensemble, "estimator", requirement, ensemble.estimator)
     weights = ensemble._weights_of_members()
-    weights = np.ones(len(nets)) if weights is None else weights
+    # Made anew: a module that has predicted may hold tensors that cannot be copied, as that of
+    # torch's old weight_norm does.
+    copies = [make_member(net, module_state(net.module_)) for net in nets]
     module = EnsembleModule(
-        [copy.deepcopy(net.module_) for net in nets],
-        [net._get_predict_nonlinearity() for net in nets],
-        weights / weights.sum(),
+        [original(net.module_) for net in copies],
+        [nonlinearity(net) for net in nets],
+        np.full(len(nets), 1 / len(nets)) if weights is None else weights,
     )
     return module.eval().requires_grad_(False)

@@ -1,192 +1,214 @@
-"""One training of an ensemble: from a net and a seed to the weights of its snapshots."""
+"""Plan and run the trainings of an ensemble, and choose the snapshots that become members."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from skorch.dataset import get_len
 from skorch.history import History
-from skorch.utils import data_from_dataset, multi_indexing
-from torch.utils.data import Dataset, Subset
 
-from sklr._checkpoint._durable import Checkpoints, fit_durably
-from sklr._training._fit import run
+from sklr._checkpoint._durable import Checkpoints, fit_durably, seed_of
+from sklr._checkpoint._fingerprint import fingerprint
+from sklr._module_state import ModuleState, original
+from sklr._training._fit import fit_net
+from sklr._training._holdout import FixedSplit, Holdout, own_holdout
+from sklr._training._plan import TrainingPlan, plan_training
 from sklr._training._sample_weight import weigh_samples
-from sklr._training._seeding import seeded
-from sklr._training._target import replace_schedule
+from sklr._training._seeding import seeded, seeded_without_turn
+from sklr._training._target import named_callbacks, replace_schedule
 from sklr._validation import Description, ParameterTypeError
+from sklr._warnings import warn
 from sklr.callbacks import Snapshots
-from sklr.callbacks._base import runs
-from sklr.callbacks._progress import PLANNED_STEPS
+from sklr.callbacks._base import ScheduleCallback
+from sklr.ensemble._parameters import (
+    check_count,
+    check_holdouts,
+    choose_schedule,
+    has_given_weights,
+    in_terms_of_snapshots,
+    optional_integer,
+)
 
-SCHEDULE, PLAN, SNAPSHOTS = "sklr_schedule", "sklr_plan", "sklr_snapshots"
-TELLS, CHECKPOINTS = "sklr_tells", "sklr_checkpoints"
+if TYPE_CHECKING:
+    from sklr.ensemble._base import BaseSnapshotEnsemble
+
+CHECK, SCHEDULE, SNAPSHOTS = "sklr_check", "sklr_schedule", "sklr_snapshots"
+PROGRESS, CHECKPOINTS = "sklr_progress", "sklr_checkpoints"
 """Names of the training's callbacks, which no callback of the user's is likely to have."""
 
-StateDict = dict[str, torch.Tensor]
 
+@dataclass(frozen=True)
+class Run:
+    """One training of an ensemble, planned.
 
-class Planned(Callback):
-    """Checks the net, and before the first batch moves a weight how many snapshots there will be.
-
-    Parameters
+    Attributes
     ----------
-    check : callable
-        Called with the number.
+    seed : int
+        For everything random.
+    schedule : schedule callback
+        Says when snapshots are due.
+    holdout : Holdout
+        Training and validation rows.
+    plan : TrainingPlan
+        Steps and snapshots.
+    folder : Path or None
+        Of its checkpoints.
     """
 
-    def __init__(self, check: Callable[[int], None]) -> None:
-        self.check = check
+    seed: int
+    schedule: ScheduleCallback
+    holdout: Holdout
+    plan: TrainingPlan
+    folder: Path | None
 
-    def initialize(self) -> Planned:
-        """Forget the training before."""
-        self.count_: int | None = None
-        return self
+
+@dataclass(frozen=True)
+class Training:
+    """The result of one training.
+
+    Attributes
+    ----------
+    states : list of dict
+        States of the module at the snapshots, oldest first.
+    steps : list of int
+        The counts of completed steps after which they were taken.
+    finite : list of bool
+        For each snapshot, whether its parameters and the training loss of its epoch are finite.
+    history : History
+        skorch's.
+    module_params : dict
+        Parameters of the module that callbacks of the net set when the training began.
+    """
+
+    states: list[ModuleState]
+    steps: list[int]
+    finite: list[bool]
+    history: History
+    module_params: dict[str, Any]
+
+
+class ModuleCheck(Callback):
+    """Raise before the first step if members would lack a part of the net."""
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Refuse a net whose members would lack a part."""
+        """Check that the net has one module."""
+        # Private, but the only list of what a net's subclass may have added.
         if net._modules != ["module"]:
             requirement = "be all that the net trains: members are made of it alone"
             got = Description(", ".join(f"{name}_" for name in net._modules))
             raise ParameterTypeError(net, "module", requirement, got)
 
-    def on_batch_begin(self, net: NeuralNet, training: bool | None = None, **kwargs: Any) -> None:
-        """Check once, when the schedule has said how many snapshots are due."""
-        if training and self.count_ is None:
-            steps = runs[net].snapshot_steps
-            if steps is not None:
-                self.count_ = len(steps)
-                self.check(self.count_)
 
-
-class NotedSplit:
-    """A net's `train_split` that notes what is held out.
+def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any) -> list[Run]:
+    """Choose the seed, the rows and the schedule of each run, and check them.
 
     Parameters
     ----------
-    split : callable
-        The net's own.
+    ensemble : SnapshotEnsemble or SnapshotEnsembleRegressor
+        Whose parameters count.
+    X, y : object
+        The data; labels are encoded.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights of the samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter does not fit the data, the schedule or the validation data.
     """
-
-    def __init__(self, split: Any) -> None:
-        self.split = split
-        self.held_out: Any = None
-
-    def __call__(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Split, and note the rows that are held out, or the validation set that is given."""
-        train, valid = self.split(dataset, *args, **kwargs)
-        rows = isinstance(valid, Subset) and valid.dataset is dataset
-        self.held_out = valid.indices if rows else valid
-        return train, valid
-
-
-@dataclass(frozen=True)
-class Training:
-    """What a training comes to.
-
-    Attributes
-    ----------
-    states : list of dict
-        The weights of the snapshots, oldest first.
-    steps : list of int
-        The counts of completed steps after which they were taken.
-    planned : int
-        Snapshots that the schedule had in mind.
-    history : History
-        skorch's.
-    held_out : sequence of int, Dataset or None
-        Rows that the net's own split held out, or the validation set that it gave.
-    finite : list of bool
-        Of each snapshot: whether its parameters, and the training loss of its epoch, are finite.
-    module_params : dict
-        Parameters of the module that callbacks of the net set when the training began.
-    """
-
-    states: list[StateDict]
-    steps: list[int]
-    planned: int
-    history: History
-    held_out: Any
-    finite: list[bool]
-    module_params: dict[str, Any]
+    net, schedule = ensemble.estimator, choose_schedule(ensemble)
+    # None draws one seed from numpy's global state; it is the first run's own.
+    seed = check_random_state(ensemble.random_state).randint(2**31 - 1)
+    folder = None
+    if ensemble.checkpoint_dir is not None:
+        # Without a seed given, that of the fit that was interrupted is taken up.
+        given = None if ensemble.random_state is None else seed
+        name = fingerprint(net, schedule, X, y, sample_weight, given)
+        # Absolute: a callback may change the working directory.
+        folder = Path(ensemble.checkpoint_dir).absolute() / name
+        seed = seed_of(folder, seed)
+    more = np.random.SeedSequence(seed).generate_state(int(ensemble.n_runs))[1:]
+    runs = []
+    for i, run_seed in enumerate([seed, *map(int, more)]):
+        # The split is the user's code, which may train in threads of its own.
+        with seeded_without_turn(run_seed):
+            holdout = own_holdout(net, X, y)
+        with in_terms_of_snapshots(ensemble):
+            plan = plan_training(net, X, holdout, schedule)
+        run_folder = None if folder is None else folder / f"run_{i + 1}"
+        runs.append(Run(run_seed, schedule, holdout, plan, run_folder))
+    check_count(ensemble, len(runs[0].plan.snapshot_steps))
+    check_holdouts(ensemble, [run.holdout for run in runs])
+    return runs
 
 
 def train(
     net: NeuralNet,
-    schedule: Callback,
-    check: Callable[[int], None],
+    run: Run,
     X: Any,
     y: Any,
-    seed: int,
     sample_weight: Any,
-    folder: Path | None,
     *,
     callback: Callback | None = None,
     verbose: int = 0,
 ) -> Training:
-    """Train a clone of a net with a schedule.
+    """Train a clone of a net as planned, and keep its snapshots.
 
     Parameters
     ----------
     net : NeuralNet
-        The net, not initialized; it is cloned.
-    schedule : schedule callback
-        Says when snapshots are due.
-    check : callable
-        Called with the number of snapshots before the first step.
+        The net, not initialized and without a split; it is cloned.
+    run : Run
+        The plan.
     X, y : object
-        What the net takes.
-    seed : int
-        For everything random.
+        The data, as the net takes it.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights of the samples' losses.
-    folder : Path or None
-        Of checkpoints, to write and to go on from.
     callback : Callback, default=None
-        A further one.
+        One that reports progress.
     verbose : int
-        1 prints a line a snapshot.
+        1 prints a line for each snapshot.
 
     Raises
     ------
     KeyboardInterrupt
-        If the user interrupted, which skorch swallows.
+        If the user interrupts.
     """
     net = clone(net)
     given = _module_params(net)
     if sample_weight is not None:
         weigh_samples(net, sample_weight)
-    plan, snapshots = Planned(check), Snapshots(verbose=verbose)
-    new = [(SCHEDULE, clone(schedule, safe=False)), (PLAN, plan), (SNAPSHOTS, snapshots)]
-    checkpoints = None if folder is None else Checkpoints(folder, snapshots)
-    more = [(TELLS, callback), (CHECKPOINTS, checkpoints)]
-    replace_schedule(net, [*new, *(item for item in more if item[1] is not None)])
-    split = None
-    if net.train_split:
-        split = net.train_split = NotedSplit(net.train_split)
-    with seeded(seed):
-        if checkpoints is None:
-            run(net, X, y)
+    if run.holdout != Holdout():
+        net.train_split = FixedSplit(run.holdout, validate=True)
+    snapshots = Snapshots(verbose=verbose)
+    new: list[tuple[str, Any]] = [
+        (CHECK, ModuleCheck()),
+        (SCHEDULE, clone(run.schedule, safe=False)),
+        (SNAPSHOTS, snapshots),
+    ]
+    if callback is not None:
+        new.append((PROGRESS, callback))
+    if run.folder is not None:
+        new.append((CHECKPOINTS, Checkpoints(run.folder, snapshots)))
+    replace_schedule(net, new)
+    with seeded(run.seed):
+        if run.folder is None:
+            fit_net(net, X, y)
         else:
-            fit_durably(net, X, y, checkpoints)
-    # A finished training that was only taken up again began no batch.
-    planned = len(snapshots.steps_) if plan.count_ is None else plan.count_
+            fit_durably(net, X, y, new[-1][1])
     return Training(
-        snapshots.snapshots_,
+        snapshots.states_,
         snapshots.steps_,
-        planned,
+        _are_finite(net, snapshots, run.plan),
         net.history,
-        None if split is None else split.held_out,
-        _are_finite(net, snapshots),
         {key: value for key, value in _module_params(net).items() if value is not given.get(key)},
     )
 
@@ -195,70 +217,74 @@ def _module_params(net: NeuralNet) -> dict[str, Any]:
     return {key: value for key, value in vars(net).items() if key.startswith("module__")}
 
 
-def _are_finite(net: NeuralNet, snapshots: Snapshots) -> list[bool]:
-    """Tell of each snapshot whether its parameters and the loss of its epoch are finite numbers.
+def _are_finite(net: NeuralNet, snapshots: Snapshots, plan: TrainingPlan) -> list[bool]:
+    """Return for each snapshot whether its parameters and the loss of its epoch are finite.
 
     Buffers may hold what is not finite, such as the mask of an attention.
     """
-    names = [name for name, _ in net.module_.named_parameters()]
-    ends = np.cumsum([row.get(PLANNED_STEPS, math.inf) for row in net.history])
-    epochs = np.searchsorted(ends, snapshots.steps_)
+    names = [name for name, _ in original(net.module_).named_parameters()]
     return [
-        math.isfinite(net.history[int(epoch)].get("train_loss", 0.0))
+        _loss_is_finite(net.history, step, plan)
         and all(bool(torch.isfinite(state[name]).all()) for name in names)
-        for epoch, state in zip(epochs, snapshots.snapshots_, strict=True)
+        for step, state in zip(snapshots.steps_, snapshots.states_, strict=True)
     ]
 
 
-def held_out_data(held_out: Any, X: Any, y: Any) -> tuple[Any, Any] | None:
-    """Give what a training held out, as the net takes it; None where that is nothing.
-
-    Parameters
-    ----------
-    held_out : sequence of int, Dataset or None
-        Of a `Training`.
-    X, y : object
-        What the net was given.
-    """
-    if held_out is None:
-        return None
-    if isinstance(held_out, Dataset):
-        X, y = data_from_dataset(held_out)
-        return X, y
-    rows = np.asarray(held_out)
-    if isinstance(X, Dataset):
-        return Subset(X, rows.tolist()), multi_indexing(y, rows)
-    return multi_indexing(X, rows), multi_indexing(y, rows)
-
-
-def holds_out_alike(net: NeuralNet, X: Any, y: Any, seeds: Sequence[int]) -> bool:
-    """Tell whether trainings with other seeds hold the same samples out.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        Not initialized.
-    X, y : object
-        What it is to be trained on.
-    seeds : sequence of int
-        Of the trainings.
-    """
-    if not net.train_split or len(seeds) < 2:
+def _loss_is_finite(history: History, step: int, plan: TrainingPlan) -> bool:
+    if not plan.steps_per_epoch:
         return True
-    held_out = []
-    for seed in seeds[:2]:
-        with seeded(seed):
-            untrained = clone(net).initialize()
-            split = untrained.train_split = NotedSplit(untrained.train_split)
-            untrained.get_split_datasets(X, y)
-        held_out.append(split.held_out)
-    first, second = held_out
-    # A validation set that is given is one for all.
-    return isinstance(first, Dataset) or np.array_equal(first, second)
+    epoch = min((step - 1) // plan.steps_per_epoch, len(history) - 1)
+    # An epoch that was cut short has no mean loss.
+    return math.isfinite(history[epoch].get("train_loss", 0.0))
 
 
-def rows_trained_on(held_out: Any, X: Any) -> Any:
-    """Give the rows of X that were not held out; None for all of it."""
-    if held_out is None or isinstance(held_out, Dataset):
-        return None
-    return np.setdiff1d(np.arange(get_len(X)), held_out)
+def kept_states(ensemble: BaseSnapshotEnsemble, run: Run, training: Training) -> list[ModuleState]:
+    """Return the states that become members: of the last snapshots, all of them finite.
+
+    Warns if there are fewer than planned.
+
+    Raises
+    ------
+    FloatingPointError
+        If the training diverged before the first snapshot, or there are weights for all.
+    RuntimeError
+        If it was stopped before then.
+    """
+    states, planned = training.states, len(run.plan.snapshot_steps)
+    n_finite = training.finite.index(False) if False in training.finite else len(states)
+    if n_finite < len(states):
+        ended = (
+            f"The training diverged: from snapshot {n_finite + 1} of {planned} on the weights or "
+            "losses are not finite. Scale inputs and targets, and lower the learning rate, for "
+            "instance by LRRangeSearch"
+        )
+        if n_finite == 0 or has_given_weights(ensemble):
+            raise FloatingPointError(f"{ended}.")
+        warn(f"{ended}; the ensemble has the {n_finite} before.")
+    elif len(states) < planned:
+        ended = (
+            f"The training was stopped after {len(states)} of {planned} snapshots "
+            f"(epoch {len(training.history)}){_by_whom(ensemble)}"
+        )
+        cure = (
+            "Give it more patience, or use a schedule with snapshots from the start, such as "
+            "SGDR(unit='fraction', cycle_length=1 / 7, cycle_mult=2)."
+        )
+        if not states:
+            raise RuntimeError(f"{ended}: there is nothing to make members of. {cure}")
+        if has_given_weights(ensemble):
+            raise RuntimeError(f"{ended}, fewer than there are weights. {cure}")
+        warn(f"{ended}; the ensemble is that much smaller.")
+    n_members = optional_integer(ensemble, "n_members")
+    return states[:n_finite] if n_members is None else states[:n_finite][-n_members:]
+
+
+def _by_whom(ensemble: BaseSnapshotEnsemble) -> str:
+    """Return the callbacks of the net that can have stopped its training, in words."""
+    able = [
+        f"{type(callback).__name__} ({name!r})"
+        for name, callback in named_callbacks(ensemble.estimator)
+        if any(cls.__name__ == "EarlyStopping" for cls in type(callback).__mro__)
+        or type(callback).__module__.partition(".")[0] not in ("skorch", "sklr")
+    ]
+    return f" by one of the net's callbacks: {', '.join(able)}" if able else ""

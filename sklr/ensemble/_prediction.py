@@ -1,9 +1,11 @@
-"""Members, and what they all say of data in one pass over it."""
+"""Predict with all members in one pass over the data, in slices that suit the processor."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,36 +17,36 @@ from skorch.utils import to_numpy, to_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
+from sklr._module_state import ModuleState, load_module_state, original
 from sklr._training._seeding import seeded
 from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
 
 Array = npt.NDArray[Any]
-StateDict = dict[str, torch.Tensor]
 
 ROWS = 2_048
-"""Samples in a slice at most: more gain nothing, and need more memory."""
-LEAST_ROWS = 128
-SLICE_BYTES = 2**17
-"""Of inputs in a slice: what a layer makes of them should stay in the processor's caches, which
-halves the time of a small CNN."""
+"""Samples in a slice at most: more gain nothing on a CPU, and need more memory."""
+FIRST_ROWS = 32
+"""Samples in the first slice, which shows how large the layers' outputs are; others have no fewer.
+"""
+CACHE_BYTES = 2**22
+"""Of the largest layer's output for a slice, for each thread. Outputs that stay in the processor's
+caches halve the time of a small CNN, whose layers make 8 times as many values as it is given; much
+smaller slices keep an MLP from using its threads."""
+GPU_ROWS, GPU_BYTES = 2**14, 2**28
+"""The same on a GPU, which needs large slices to be busy."""
 
-ANSWERING = (
-    "forward_iter",
-    "predict_proba",
-    "_get_predict_nonlinearity",
-)
-"""What a net's class would have to override for its answers to be others than those that
-`evaluation_step` gives for batches."""
+ANSWERING = ("forward_iter", "predict_proba", "_get_predict_nonlinearity")
+"""Overriding any of these changes predictions beyond `evaluation_step`."""
 INFERRING = ("evaluation_step", "get_dataset", "get_iterator", "infer")
-"""What it would have to override for those to be others than the module's, of any slices."""
+"""Overriding any of these makes predictions other than the module's outputs for slices."""
 CHOOSING = ("batch_sampler", "collate_fn", "drop_last", "sampler", "shuffle")
 """Parameters of a DataLoader that choose, order or change samples."""
 SKORCHS = (NeuralNet, NeuralNetClassifier, NeuralNetBinaryClassifier, NeuralNetRegressor)
 
 
-def make_member(net: NeuralNet, state: StateDict, *, share: bool = False) -> NeuralNet:
-    """Give a fitted net with the weights of a snapshot, ready to predict.
+def make_member(net: NeuralNet, state: ModuleState, *, share: bool = False) -> NeuralNet:
+    """Return a fitted net with the weights of a snapshot, ready to predict.
 
     Parameters
     ----------
@@ -53,13 +55,13 @@ def make_member(net: NeuralNet, state: StateDict, *, share: bool = False) -> Neu
     state : dict
         Of its module.
     share : bool, default=False
-        Whether the module's tensors lie where the state's do, if they can, and not in copies.
+        Whether the module uses the state's tensors themselves, if it can, and no copies.
     """
     with seeded(0):
         member = clone(net).initialize()
-    member.module_.load_state_dict(state)
+    load_module_state(member.module_, state)
     if share:
-        for name, tensor in member.module_.state_dict(keep_vars=True).items():
+        for name, tensor in original(member.module_).state_dict(keep_vars=True).items():
             if (tensor.device, tensor.dtype) == (state[name].device, state[name].dtype):
                 # The parameter stays the one that the optimizer and tied modules have.
                 tensor.data = state[name]
@@ -72,42 +74,56 @@ def member_outputs(
     finish: Callable[[Array], Array],
     method: str = "predict_proba",
 ) -> Iterator[Array]:
-    """Yield, slice after slice of the samples, what each member's `predict_proba` gives.
+    """Yield, slice after slice of the samples, what each member's `predict_proba` returns.
 
-    One pass serves all members: over big slices where the module alone gives the answers, else over
-    the net's own batches. Nets that answer in a way of their own are asked themselves, for all
-    samples at once.
+    One pass serves all members: over large slices if the module alone makes the predictions, else
+    over the net's own batches. Nets that predict in a way of their own are asked themselves, for
+    all samples at once.
 
     Parameters
     ----------
     members : sequence of NeuralNet
         Clones of one net with weights of their own.
     X : object
-        What the net takes.
+        Samples, as the net takes them.
     finish : callable
         Applied to each member's output.
     method : {'predict_proba', 'predict'}, default='predict_proba'
-        What to ask a net for that answers in a way of its own.
+        The method of a net that predicts in a way of its own.
 
     Yields
     ------
     ndarray of shape (n_members, n_rows, ...)
+
+    Raises
+    ------
+    ValueError
+        If finite values of X are infinite in the net's dtype.
     """
     if not is_skorchs(members[0], (*ANSWERING, method)):
         yield np.stack([finish(np.asarray(getattr(member, method)(X))) for member in members])
         return
-    nonlinearities = [member._get_predict_nonlinearity() for member in members]
+    nonlinearities = [nonlinearity(member) for member in members]
     sliced = not isinstance(X, Dataset) and _takes_slices(members[0])
     for outputs in (_of_slices if sliced else _of_batches)(members, X):
-        answers = []
-        for output, nonlinearity in zip(outputs, nonlinearities, strict=True):
-            first = output[0] if isinstance(output, tuple) else output
-            answers.append(finish(to_numpy(nonlinearity(first))))
-        yield np.stack(answers)
+        predictions = []
+        for output, function in zip(outputs, nonlinearities, strict=True):
+            predicted = function(output[0] if isinstance(output, tuple) else output)
+            # numpy has no bfloat16.
+            predicted = predicted.float() if predicted.dtype == torch.bfloat16 else predicted
+            predictions.append(finish(to_numpy(predicted)))
+        yield np.stack(predictions)
+
+
+def nonlinearity(net: NeuralNet) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function with which a net makes predictions of its module's outputs."""
+    # Private, but the only place that knows what skorch infers from the criterion.
+    function: Callable[[torch.Tensor], torch.Tensor] = net._get_predict_nonlinearity()
+    return function
 
 
 def count_samples(net: NeuralNet, X: Any) -> int | None:
-    """Count what a net makes of X; None for an iterable data set, which has no length."""
+    """Count the samples in X; None for an iterable data set, which has no length."""
     try:
         return len(net.get_dataset(X))
     except TypeError:
@@ -115,14 +131,14 @@ def count_samples(net: NeuralNet, X: Any) -> int | None:
 
 
 def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Array:
-    """Give arrays for slices of the samples as one, of which there is no second copy meanwhile.
+    """Return arrays for slices of the samples as one, never holding a second copy of all.
 
     Parameters
     ----------
     parts : iterator of ndarray
         Slice after slice.
     n_samples : int or None
-        Of all slices together; None where it is not known.
+        Of all slices together; None if it is not known.
     axis : int, default=0
         That of the samples.
 
@@ -146,6 +162,29 @@ def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Arra
     return whole
 
 
+def finite_only(parts: Iterator[Array]) -> Iterator[Array]:
+    """Pass the members' predictions on, and raise at the end if any were not finite.
+
+    Raises
+    ------
+    ValueError
+        If so, with the number of such samples.
+    """
+    n_samples = n_bad = 0
+    for part in parts:
+        finite = np.isfinite(part)
+        if not finite.all():
+            rows = finite.all(axis=0).reshape(finite.shape[1], -1)
+            n_bad += int((~rows.all(axis=1)).sum())
+        n_samples += part.shape[1]
+        yield part
+    if n_bad:
+        raise ValueError(
+            f"Predictions are not finite for {n_bad} of {n_samples} samples: X holds NaN, "
+            "infinity or values too large for the net's dtype."
+        )
+
+
 def _of_batches(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
     """Yield the members' outputs for each of the net's own batches."""
     for batch in members[0].get_iterator(members[0].get_dataset(X), training=False):
@@ -156,51 +195,113 @@ def _of_batches(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]
 def _of_slices(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
     """Yield the members' outputs for each slice of the samples."""
     for member in members:
-        member._set_training(False)
-    dataset = members[0].get_dataset(X)
+        member.module_.eval()
+    slices = _Slices(members, X)
+    n_samples = len(slices.dataset)
+    if n_samples <= 2 * FIRST_ROWS:
+        yield slices.outputs(slice(0, n_samples))
+        return
+    # The first slice is small: the size of its layers' outputs says how long others can be.
+    with _largest_output(members[0]) as largest:
+        yield slices.outputs(slice(0, FIRST_ROWS))
+    length = _slice_length(members[0], largest[0] / FIRST_ROWS)
+    # Equal lengths: a last slice of few rows is slow, and of one row squeezed by some modules.
+    n_slices = -(-(n_samples - FIRST_ROWS) // length)
+    ends = np.linspace(FIRST_ROWS, n_samples, n_slices + 1).astype(int).tolist()
+    for start, stop in pairwise(ends):
+        yield slices.outputs(slice(start, stop))
 
-    def fetch(part: slice) -> tuple[Any, list[int]]:
-        rows = to_tensor(dataset[part][0], device=members[0].device)
-        return rows, [leaf._version for leaf in _leaves(rows)]
 
-    def outputs(part: slice) -> Iterator[Any]:
-        # Onto the device once, for all members.
-        rows, versions = fetch(part)
-        for member in members:
+class _Slices:
+    """The members' outputs for slices of X, which go to the device once for all members."""
+
+    def __init__(self, members: Sequence[NeuralNet], X: Any) -> None:
+        self.members = members
+        self.X = X
+        self.dataset = members[0].get_dataset(X)
+
+    def outputs(self, part: slice) -> Iterator[Any]:
+        """Yield each member's outputs for some rows."""
+        rows, versions = self._fetch(part)
+        for member in self.members:
+            # torch counts changes in place in a private attribute: did the member before work so?
             if [leaf._version for leaf in _leaves(rows)] != versions:
-                # The member before works in place.
-                rows, versions = fetch(part)
+                rows, versions = self._fetch(part)
             with torch.no_grad():
                 yield member.infer(rows)
 
-    n_bytes = sum(leaf.nbytes for leaf in _leaves(fetch(slice(0, 1))[0]))
-    length = min(ROWS, max(LEAST_ROWS, SLICE_BYTES // n_bytes))
-    for start in range(0, len(dataset), length):
-        yield outputs(slice(start, start + length))
+    def _fetch(self, part: slice) -> tuple[Any, list[int]]:
+        rows = self.dataset[part][0]
+        if any(leaf.is_floating_point() and leaf.isinf().any() for leaf in _leaves(rows)):
+            self._check_cast(part, rows)
+        rows = to_tensor(rows, device=self.members[0].device)
+        return rows, [leaf._version for leaf in _leaves(rows)]
+
+    def _check_cast(self, part: slice, rows: Any) -> None:
+        """Raise if finite values became infinite in the net's dtype: layers may hide it."""
+        exact = ArrayDataset(self.X, dtype=torch.float64)[part][0]
+        for cast, given in zip(_leaves(rows), _leaves(exact), strict=True):
+            lost = cast.isinf() & given.isfinite()
+            if lost.any():
+                raise ValueError(
+                    f"X holds values that are infinite in {cast.dtype}, the net's dtype, such as "
+                    f"{given[lost][0].item():.3g}. Scale X."
+                )
 
 
-def _leaves(rows: Any) -> list[torch.Tensor]:
-    """Give the tensors of a batch of inputs."""
-    if isinstance(rows, torch.Tensor):
-        return [rows]
-    parts = rows.values() if isinstance(rows, dict) else rows
-    return [leaf for part in parts for leaf in _leaves(part)]
+@contextmanager
+def _largest_output(net: NeuralNet) -> Iterator[list[int]]:
+    """Measure the bytes of the largest input or output of a net's layers, while it predicts."""
+    largest = [1]
+
+    def measure(layer: Any, inputs: Any, output: Any) -> None:
+        sizes = [leaf.nbytes for leaf in (*_leaves(inputs), *_leaves(output))]
+        largest[0] = max([largest[0], *sizes])
+
+    # Hooks on the layers of a compiled module would compile it anew.
+    is_compiled = original(net.module_) is not net.module_
+    layers = [net.module_] if is_compiled else list(net.module_.modules())
+    handles = [layer.register_forward_hook(measure) for layer in layers]
+    try:
+        yield largest
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _slice_length(net: NeuralNet, bytes_of_row: float) -> int:
+    """Return how many samples a slice can have."""
+    on_cpu = torch.device(net.device or "cpu").type == "cpu"
+    rows = ROWS if on_cpu else GPU_ROWS
+    budget = CACHE_BYTES * torch.get_num_threads() if on_cpu else GPU_BYTES
+    return int(min(rows, max(FIRST_ROWS, budget // bytes_of_row)))
+
+
+def _leaves(values: Any) -> list[torch.Tensor]:
+    """Return the tensors in (nested) dicts and sequences."""
+    if isinstance(values, torch.Tensor):
+        return [values]
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    elif not isinstance(values, list | tuple):
+        return []
+    return [leaf for value in values for leaf in _leaves(value)]
 
 
 def is_skorchs(net: NeuralNet, names: Sequence[str]) -> bool:
-    """Tell whether methods of a net are those of skorch's own classes."""
+    """Return whether methods of a net are those of skorch's own classes."""
     return all(
         getattr(type(net), name) in {getattr(base, name) for base in SKORCHS} for name in names
     )
 
 
 def predicts_by_module(net: NeuralNet) -> bool:
-    """Tell whether a net's predictions are its module's outputs, through its nonlinearity."""
+    """Return whether a net's predictions are its module's outputs, through its nonlinearity."""
     return is_skorchs(net, (*ANSWERING, "predict", "evaluation_step", "infer"))
 
 
 def _takes_slices(net: NeuralNet) -> bool:
-    """Tell whether a net's predictions are its module's outputs, of slices of any size."""
+    """Return whether a net's predictions are its module's outputs, for slices of any size."""
     ordered = not any(hasattr(net, f"iterator_valid__{name}") for name in CHOOSING)
     arrays = isinstance(net.dataset, type) and issubclass(net.dataset, ArrayDataset)
     plain = arrays and ordered and net.iterator_valid is DataLoader

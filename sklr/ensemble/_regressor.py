@@ -1,4 +1,4 @@
-"""The snapshot ensemble as a VotingRegressor."""
+"""The snapshot ensemble of regressor nets, with the interface of a VotingRegressor."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.callback import with_callbacks
 from sklearn.ensemble import VotingRegressor
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
-from sklr._training._dry_run import rehearse
+from sklr._training._dry_run import DryRun
+from sklr._training._evaluation import squared_errors
 from sklr._training._labels import flat_targets
 from sklr._validation import ParameterValueError
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, spread
 from sklr.ensemble._export import voting_regressor
-from sklr.ensemble._losses import squared_errors
 
 
 class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
@@ -145,55 +144,36 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         self.random_state = random_state
         self.verbose = verbose
 
-    @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SnapshotEnsembleRegressor:
-        """Train the net once and keep its snapshots; a refit replaces the members.
+    def _encoded(self, X: Any, y: Any) -> Array:
+        return flat_targets(y)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Samples.
-        y : array-like of shape (n_samples,)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-
-        Returns
-        -------
-        self : SnapshotEnsembleRegressor
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a parameter or the data is wrong.
-        FloatingPointError
-            If the training diverged.
-        """
-        self._forget()
-        self._check_params()
-        X = self._checked_data(X, y)
-        y = flat_targets(y)
-        rehearsal = rehearse(self.estimator, X, y)
-        shape = rehearsal.output_shape
+    def _check_outputs(self, dry: DryRun) -> None:
+        shape = dry.output_shape
         if shape is not None and shape[1:] not in ((), (1,)):
             requirement = "have one output, of shape (n,) or (n, 1)"
             raise ParameterValueError(self, "estimator", requirement, shape)
+
+    def _shaped(self, y: Array, dry: DryRun) -> Array:
         # A net that feeds itself is given the shape that its loss compares with its output.
-        column = not rehearsal.params and (shape is None or len(shape) > 1)
-        self._fit_members(X, y.reshape(-1, 1) if column else y, rehearsal, sample_weight)
-        return self
+        column = not dry.params and (dry.output_shape is None or len(dry.output_shape) > 1)
+        return y.reshape(-1, 1) if column else y
 
     def _finish(self, output: Array) -> Array:
         return output.reshape(len(output))
 
-    def _score_of(self, output: Array, y: Array) -> float:
-        return float(r2_score(y, output)) if np.isfinite(output).all() else math.nan
+    def _comparable(self, y: Any) -> Array:
+        return np.asarray(y).reshape(len(y))
+
+    def _score_of(self, output: Array, y: Array, weights: Array | None) -> float:
+        if not np.isfinite(output).all():
+            return math.nan
+        return float(r2_score(y, output, sample_weight=weights))
 
     def _losses_of(self, output: Array, y: Array) -> Array:
         return squared_errors(output, y)
 
     def predict(self, X: Any) -> Array:
-        """Give the mean of the members' predictions.
+        """Return the mean of the members' predictions.
 
         Parameters
         ----------
@@ -221,7 +201,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         yield from self._staged_average(X)
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
-        """Give how much the members differ on each sample.
+        """Return how much the members differ on each sample.
 
         Parameters
         ----------
@@ -231,13 +211,13 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         Returns
         -------
         Uncertainty
-            `model`, of shape (n_samples,): the standard deviation among the members; `total` is
-            the same, and `data`, which members of this kind do not tell, NaN.
+            `epistemic`, of shape (n_samples,): the standard deviation among the members; `total`
+            is the same, and `aleatoric`, which values alone do not show, NaN.
         """
         return spread(self._outputs(X), self._weights_of_members())
 
     def transform(self, X: Any) -> Array:
-        """Give each member's prediction for each sample.
+        """Return each member's prediction for each sample.
 
         Parameters
         ----------
@@ -251,17 +231,17 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         return self._outputs(X).T
 
     def to_voting(self) -> VotingRegressor:
-        """Give scikit-learn's own ensemble of the members.
+        """Return scikit-learn's own ensemble of the members.
 
         Returns
         -------
         VotingRegressor
-            Fitted; it gives the same answers.
+            Fitted; it makes the same predictions.
         """
         return voting_regressor(self)
 
     def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Give the names of the columns of `transform`.
+        """Return the names of the columns of `transform`.
 
         Parameters
         ----------

@@ -1,0 +1,161 @@
+"""Assess members on validation data: scores, losses, diversity, and weights learned from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from skorch import NeuralNet
+from skorch.dataset import unpack_data
+from skorch.utils import to_numpy
+from torch.utils.data import Dataset
+
+from sklr._training._evaluation import weighted_mean as mean_of_samples
+from sklr._training._holdout import Holdout
+from sklr._training._inputs import take_rows
+from sklr._warnings import warn
+from sklr.ensemble._diversity import diversity
+from sklr.ensemble._parameters import given_weights, has_given_weights
+from sklr.ensemble._prediction import joined, member_outputs
+from sklr.ensemble._selection import (
+    better_stage,
+    greedy_weights,
+    is_materially_higher,
+    normalized,
+    staged_means,
+    weighted_mean,
+)
+
+if TYPE_CHECKING:
+    from sklr.ensemble._base import BaseSnapshotEnsemble
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Data that members are assessed on.
+
+    Attributes
+    ----------
+    name : str
+        'validation' or 'training', for messages.
+    X : object
+        Samples, as the net takes them.
+    y : ndarray of shape (n_samples,)
+        Targets, as the ensemble compares them with predictions.
+    weights : ndarray of shape (n_samples,) or None
+        Weights of the samples, none of them 0.
+    """
+
+    name: str
+    X: Any
+    y: Array
+    weights: Array | None
+
+
+def read_targets(net: NeuralNet, dataset: Dataset[Any]) -> Array:
+    """Return the targets that a torch Dataset holds, read in one pass."""
+    batches = net.get_iterator(dataset, training=False)
+    return np.concatenate([np.asarray(to_numpy(unpack_data(batch)[1])) for batch in batches])
+
+
+def validation_sample(
+    ensemble: BaseSnapshotEnsemble, holdout: Holdout, X: Any, y: Any, sample_weight: Any
+) -> Sample | None:
+    """Return the validation data of a training, or None if there is none that counts."""
+    if holdout.dataset is not None:
+        targets = ensemble._comparable(read_targets(ensemble.estimator, holdout.dataset))
+        return Sample("validation", holdout.dataset, targets, None)
+    if holdout.valid_rows is None:
+        return None
+    return sample_of_rows("validation", ensemble, holdout.valid_rows, X, y, sample_weight)
+
+
+def sample_of_rows(
+    name: str, ensemble: BaseSnapshotEnsemble, rows: Array, X: Any, y: Any, sample_weight: Any
+) -> Sample | None:
+    """Return rows of the data, without those of weight 0, or None if that leaves none."""
+    weights = None
+    if sample_weight is not None:
+        rows = rows[sample_weight[rows] > 0]
+        weights = sample_weight[rows]
+    if len(rows) == 0:
+        return None
+    return Sample(name, take_rows(X, rows), ensemble._comparable(take_rows(y, rows)), weights)
+
+
+def assess_members(ensemble: BaseSnapshotEnsemble, sample: Sample | None) -> None:
+    """Set weights, scores and diversity of the members, and warn of weak ones.
+
+    Parameters
+    ----------
+    ensemble : SnapshotEnsemble or SnapshotEnsembleRegressor
+        With members.
+    sample : Sample or None
+        Validation data of all runs; None if there is none, or each run has its own: what one run
+        validates on, another may be trained on.
+    """
+    ensemble.diversity_, ensemble.member_scores_ = None, None
+    weights = np.ones(len(ensemble.estimators_))
+    if sample is not None:
+        outputs = _outputs(ensemble, ensemble.estimators_, sample)
+        ensemble.diversity_ = diversity(outputs, ensemble._decisions(outputs))
+        ensemble.member_scores_ = np.array(
+            [ensemble._score_of(output, sample.y, sample.weights) for output in outputs]
+        )
+        in_loss = ensemble._loss_weights(sample.y, sample.weights)
+        if isinstance(ensemble.weights, str):
+            weights = greedy_weights(
+                outputs, lambda mean: mean_of_samples(ensemble._losses_of(mean, sample.y), in_loss)
+            )
+        elif ensemble.weights is None and ensemble.combine == "predictions":
+            _warn_of_weak_members(ensemble, outputs, sample.y, in_loss)
+    if has_given_weights(ensemble):
+        weights = given_weights(ensemble, len(ensemble.estimators_))
+    ensemble.weights_ = normalized(weights)
+
+
+def _outputs(ensemble: BaseSnapshotEnsemble, members: list[NeuralNet], sample: Sample) -> Array:
+    """Return the members' predictions, shape (n_members, n_samples, ...)."""
+    parts = member_outputs(members, sample.X, ensemble._finish, ensemble._method)
+    return joined(parts, len(sample.y), axis=1)
+
+
+def _warn_of_weak_members(
+    ensemble: BaseSnapshotEnsemble, outputs: Array, y: Array, weights: Array | None
+) -> None:
+    """Warn if the last members do better without the earlier ones."""
+    stages = staged_means(outputs, None, ensemble._members_of_runs)
+    losses = [ensemble._losses_of(mean, y) for mean in stages]
+    best = better_stage(losses, weights)
+    if best is None:
+        return
+    each = " of each run" if len(ensemble._members_of_runs) > 1 else ""
+    least, whole = (mean_of_samples(losses[i], weights) for i in (best - 1, -1))
+    warn(
+        f"The last {best} of {len(losses)} members{each} have a validation loss of {least:.3g}, "
+        f"all together one of {whole:.3g}: the earlier ones are weak. A higher learning rate (see "
+        "LRRangeSearch) or a longer training makes better ones; else use weights='greedy' or "
+        f"n_members={best}."
+    )
+
+
+def assess_average(ensemble: BaseSnapshotEnsemble, average: NeuralNet, sample: Sample) -> None:
+    """Set `loss_barrier_`, and warn if averaging the weights makes the loss materially higher."""
+    weights = ensemble._loss_weights(sample.y, sample.weights)
+    (averaged,) = _outputs(ensemble, [average], sample)
+    losses = ensemble._losses_of(averaged, sample.y)
+    outputs = _outputs(ensemble, ensemble.estimators_, sample)
+    of_members = [ensemble._losses_of(output, sample.y) for output in outputs]
+    others = weighted_mean(np.stack(of_members), ensemble.weights_)
+    loss, mean = mean_of_samples(losses, weights), mean_of_samples(others, weights)
+    ensemble.loss_barrier_ = loss - mean
+    if is_materially_higher(losses, others, weights):
+        warn(
+            f"The averaged weights have a {sample.name} loss of {loss:.3g}, the snapshots one of "
+            f"{mean:.3g} on average: they lie in different basins. Use combine='predictions', or "
+            "shorter cycles at a lower rate."
+        )
