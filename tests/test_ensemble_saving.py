@@ -1,6 +1,8 @@
 """A fitted ensemble goes through files, pickle, joblib and skops, and says the same."""
 
+import json
 import pickle
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -18,7 +20,7 @@ from skorch.dataset import ValidSplit
 from torch import nn
 
 from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
-from sklr._checkpoint._files import CheckpointError
+from sklr._checkpoint import CheckpointError, _files
 
 WORDS = np.array(list("jihgfedcba"))[Y_DIGITS]
 COLUMNS = [f"pixel {i}" for i in range(64)]
@@ -78,7 +80,7 @@ def test_a_regressor(tmp_path):
 
 def test_weights_of_another_module_and_ensembles_of_another_kind_are_refused(fitted, tmp_path):
     fitted.save(tmp_path)
-    with pytest.raises(CheckpointError, match="do not fit the module"):
+    with pytest.raises(CheckpointError, match="does not fit the module"):
         make(module__n_hidden=17).load(tmp_path)
     with pytest.raises(CheckpointError, match="holds no SnapshotEnsembleRegressor but a Snapshot"):
         SnapshotEnsembleRegressor(make_regressor()).load(tmp_path)
@@ -164,3 +166,216 @@ def test_pickle_and_joblib(fitted, through, tmp_path):
         joblib.dump(fitted, path)
         again = joblib.load(path)
     np.testing.assert_array_equal(again.predict_proba(FRAME), fitted.predict_proba(FRAME))
+
+
+# --- files that somebody else may have written ---
+
+
+def array(items, dtype="<f8"):
+    return {"dtype": dtype, "items": items}
+
+
+FORGED = {
+    "kind": lambda v: v.pop("kind"),
+    "attribute": lambda v: v["plain"].update(estimator=3),
+    "method": lambda v: v["plain"].update(predict=3),
+    "array": lambda v: v["arrays"].update(predict=array([1.0])),
+    "missing attribute": lambda v: v["plain"].pop("snapshot_steps_"),
+    "missing weights": lambda v: v["arrays"].update(weights_=None),
+    "missing classes": lambda v: v["arrays"].update(classes_=None),
+    "fewer weights": lambda v: v["arrays"].update(weights_=array([1.0])),
+    "negative weights": lambda v: v["arrays"].update(weights_=array([2.0, -1.0, 0.0])),
+    "weights of text": lambda v: v["arrays"].update(weights_=array(["a"] * 3, "<U1")),
+    "nested weights": lambda v: v["arrays"].update(weights_=array([[1.0], 2.0, 3.0])),
+    "dtype of objects": lambda v: v["arrays"].update(classes_=array([{}, {}], "|O")),
+    "dtype of 16 GB": lambda v: v["arrays"].update(classes_=array(["a", "b"], "<U2000000000")),
+    "dtype of void": lambda v: v["arrays"].update(weights_=array([0], "V17179869184")),
+    "dtype that is none": lambda v: v["arrays"].update(weights_=array([0.0], "f99")),
+    "classes in disorder": lambda v: v["arrays"].update(classes_=array(list("badc"), "<U1")),
+    "other names of features": lambda v: v["arrays"].update(feature_names_in_=array(["a"], "<U1")),
+    "no members": lambda v: v.update(members=[]),
+    "members twice": lambda v: v.update(members=["snapshot_1"] * 3),
+    "unknown members": lambda v: v.update(members=["a", "b", "c"]),
+    "members of runs": lambda v: v["plain"].update(_members_of_runs=[1, 1]),
+    "no history": lambda v: v.update(histories=[]),
+    "history of numbers": lambda v: v.update(histories=[[1, 2]]),
+    "batches of numbers": lambda v: v.update(histories=[[{"batches": [1]}]]),
+    "parameter of the net": lambda v: v["adapted"].update(iterator_valid__num_workers=4),
+    "another module": lambda v: v["adapted"].update(module="os.system"),
+    "size of the module": lambda v: v["adapted"].update(module__n_hidden=17),
+    "unknown size": lambda v: v["adapted"].update(module__unknown=17),
+    "dtype of the data": lambda v: v["adapted"].update(dataset__dtype=3),
+    "diversity": lambda v: v.update(diversity={"correlation": [[1], [1, 2]], "disagreement": []}),
+    "more of diversity": lambda v: v["diversity"].update(more=[1]),
+    "other weights": lambda v: v["params"].update(weights=[1, 2, 3]),
+}
+
+
+def forge(folder, change):
+    """Edit a manifest, and set its checksum as sklr would."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    content = {name: manifest[name] for name in ("files", "parts", "values")}
+    manifest["sha256"] = _files._digest(content)
+    path.write_text(json.dumps(manifest))
+
+
+def assert_refused(ensemble, folder):
+    """Require an error, and an ensemble that is as it was."""
+    before, said = dict(vars(ensemble)), ensemble.predict_proba(FRAME)
+    with pytest.raises(CheckpointError):
+        ensemble.load(folder)
+    assert vars(ensemble) == before
+    np.testing.assert_array_equal(ensemble.predict_proba(FRAME), said)
+
+
+@pytest.fixture(scope="module")
+def other():
+    """Return another fitted ensemble, of the same parameters."""
+    return make().fit(FRAME[:300], WORDS[:300])
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_manifest_is_refused_and_the_ensemble_stays(kind, fitted, other, tmp_path):
+    fitted.save(tmp_path)
+    forge(tmp_path, lambda manifest: FORGED[kind](manifest["values"]))
+    assert_refused(other, tmp_path)
+
+
+def state(manifest):
+    return manifest["parts"]["snapshot_3"]["dict"]
+
+
+FORGED_STATES = {
+    "number": lambda m: m["parts"].update(snapshot_3=3),
+    "missing": lambda m: m["parts"].pop("snapshot_3"),
+    "missing tensor": lambda m: state(m).pop(0),
+    "number for a tensor": lambda m: state(m).append([state(m).pop(0)[0], 3]),
+    "forward": lambda m: state(m).append(["attribute:forward", 3]),
+    "a submodule": lambda m: state(m).append(["attribute:layers", 3]),
+    "a mode": lambda m: state(m).append(["attribute:layers.training", 1]),
+    "private": lambda m: state(m).append(["attribute:_parameters", 3]),
+    "nowhere": lambda m: state(m).append(["attribute:no.where", 3]),
+    "text": lambda m: state(m).append(["attribute:more", "text"]),
+    "key of a number": lambda m: state(m).append([3, 3]),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED_STATES)
+def test_a_forged_state_is_refused_and_the_ensemble_stays(kind, fitted, other, tmp_path):
+    fitted.save(tmp_path)
+    forge(tmp_path, FORGED_STATES[kind])
+    assert_refused(other, tmp_path)
+
+
+def changes(value, path=()):
+    """Yield every place in nested values."""
+    if isinstance(value, dict | list) and path:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value[:2])
+    for key, item in items:
+        if isinstance(item, dict | list):
+            yield from changes(item, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def test_whatever_is_edited_it_loads_or_is_refused(fitted, tmp_path):
+    """Nothing else is raised, and nothing is set but what an ensemble has."""
+    fitted.save(tmp_path)
+    text = (tmp_path / "manifest.json").read_text()
+    manifest = json.loads(text)
+    # The batches of one epoch are like those of the others.
+    manifest["values"]["histories"][0] = manifest["values"]["histories"][0][:1]
+    places = [path for path in changes(manifest) if path[0] in ("values", "parts")]
+    assert len(places) > 80
+    rng = np.random.default_rng(0)
+    attributes = vars(fitted).keys()
+    for i in rng.choice(len(places), 80, replace=False):
+        edited = json.loads(json.dumps(manifest))
+        *path, last = places[i]
+        owner = edited
+        for key in path:
+            owner = owner[key]
+        owner[last] = [None, -1, "x", [], {}, [[1]], {"a": 1}, 1e300, True][rng.integers(9)]
+        (tmp_path / "manifest.json").write_text(json.dumps(edited))
+        forge(tmp_path, lambda _: None)
+        loaded = make()
+        with suppress(CheckpointError):
+            loaded.load(tmp_path)
+        assert vars(loaded).keys() <= attributes
+
+
+def test_a_link_out_of_the_folder_is_refused(fitted, other, tmp_path):
+    fitted.save(tmp_path / "a")
+    (path,) = (tmp_path / "a").glob("snapshot_2-*")
+    path.rename(tmp_path / path.name)
+    path.symlink_to(tmp_path / path.name)
+    with pytest.raises(CheckpointError, match=f"{path.name} is no plain file"):
+        other.load(tmp_path / "a")
+
+
+# --- modules with a state of other kinds ---
+
+
+class Scaled(nn.Module):
+    """Divides by what it has seen: a buffer that no state_dict has, and a plain number."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.register_buffer("scale", torch.ones(64), persistent=False)
+        self.n = 0
+
+    def forward(self, X):
+        if self.training:
+            self.scale = 0.9 * self.scale + X.abs().mean(0)
+            self.n += 1
+        return self.layer(X / self.scale) * self.n / 10
+
+
+class Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.utils.weight_norm(nn.Linear(64, 10))
+
+    def forward(self, X):
+        return self.layer(X)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Scaled,
+        pytest.param(
+            Normed,
+            marks=pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning"),
+        ),
+    ],
+)
+def test_a_state_that_no_state_dict_has(module, tmp_path):
+    saved = SnapshotEnsemble(make_classifier(module), n_snapshots=2, random_state=0)
+    saved.fit(X_DIGITS, Y_DIGITS).save(tmp_path)
+    loaded = clone(saved).load(tmp_path)
+    expected = saved.predict_proba(X_DIGITS)
+    np.testing.assert_allclose(loaded.predict_proba(X_DIGITS), expected, rtol=1e-5, atol=1e-7)
+    for ensemble in (saved, loaded):
+        out = ensemble.to_module()(torch.as_tensor(X_DIGITS))
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("compiled", ["saved", "loaded"])
+def test_a_compiled_nets_ensemble_loads_into_the_plain_net_and_back(compiled, tmp_path):
+    def ensemble(is_compiled):
+        # No code is made by this backend: the names of the weights are what counts.
+        more = {"compile": True, "compile__backend": "eager"} if is_compiled else {}
+        return SnapshotEnsemble(make_classifier(**more), n_snapshots=2, random_state=0)
+
+    saved = ensemble(compiled == "saved").fit(X_DIGITS, Y_DIGITS)
+    saved.save(tmp_path)
+    loaded = ensemble(compiled == "loaded").load(tmp_path)
+    np.testing.assert_allclose(
+        loaded.predict_proba(X_DIGITS), saved.predict_proba(X_DIGITS), rtol=1e-5, atol=1e-7
+    )
