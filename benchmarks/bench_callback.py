@@ -1,4 +1,4 @@
-"""What a schedule's callback costs a training batch, in a loop that does nothing else."""
+"""Measure what a schedule's callback costs per training batch, in a loop that does nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 
 LENGTHS = (10, 100, 10_000)
-"""Batches of an epoch; claims are held on the last two."""
+"""Batches of an epoch; the claims are about the last two."""
 
 
 def measure(quick: bool = False) -> Report:
@@ -48,7 +48,7 @@ def measure(quick: bool = False) -> Report:
     )
 
     def added(name: str, length: int, hooks: str) -> list[float]:
-        """Give what a callback adds to the loop, round by round."""
+        """Return what a callback adds to the loop, round by round."""
         pairs = zip(costs[name, length], costs[ALONE, length], strict=True)
         return [getattr(cost, hooks) - getattr(alone, hooks) for cost, alone in pairs]
 
@@ -109,7 +109,7 @@ def _rival() -> LRScheduler:
 
 
 class _Loop:
-    """What skorch's training loop tells the callbacks of a net, without the training."""
+    """The notifications of a net's callbacks in skorch's training loop, without the training."""
 
     def __init__(self, callbacks: Sequence[Callback], length: int, n_epochs: int) -> None:
         self.net = NeuralNetRegressor(

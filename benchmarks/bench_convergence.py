@@ -1,4 +1,4 @@
-"""Steps until a fixed rate's final validation accuracy is reached, with rates that move."""
+"""Measure in how many steps schedules reach the final validation accuracy of a fixed rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklr.callbacks import CyclicalLR, OneCycle
 from sklr.data import ArrayDataset
 
 SMITH = 2.8
-"""Times fewer steps that Smith (2017) reports on CIFAR-10: 25,000 where a fixed rate has 70,000."""
+"""Times fewer steps that Smith (2017) reports on CIFAR-10: 25,000 instead of 70,000."""
 N_LAST = 3
 """Evaluations at the end of a fixed rate's training whose mean is its final accuracy."""
 
@@ -97,7 +97,7 @@ Trainer = Callable[[str, Sequence[Setting], Sequence[int]], Curves]
 
 @dataclass(frozen=True)
 class Search:
-    """What was tried for one policy on the tuning seeds, and the chosen ones' own curves."""
+    """The settings tried for one policy on the tuning seeds, and the curves of the chosen ones."""
 
     policy: str
     tried: Curves
@@ -105,7 +105,7 @@ class Search:
 
 
 class Trainings:
-    """Trains settings on the parts of one data set, in all processors' processes."""
+    """Trains settings on the parts of one data set, in one process per processor."""
 
     def __init__(self, parts: Split, design: Design, progress: Callable[[str], object]) -> None:
         self.parts = parts
@@ -253,18 +253,18 @@ def _mean_last(curves: Sequence[Curve]) -> float:
 
 
 def _first(curve: Curve, target: float) -> float:
-    """Give the epochs until the target is first reached, infinite if it never is."""
+    """Return the epochs until the target is first reached, infinite if it never is."""
     return next((float(i) for i, accuracy in enumerate(curve, 1) if accuracy >= target), math.inf)
 
 
 def _first_reaching(search: Search, target: float) -> list[float]:
-    """Give the epochs of each seed, for a search that chose one setting."""
+    """Return the epochs of each seed, for a search that chose one setting."""
     (curves,) = search.chosen.values()
     return [_first(curve, target) for curve in curves]
 
 
 def _smallest_budget(search: Search, target: float) -> list[float]:
-    """Give, for each seed, the shortest whole training whose last evaluation reaches the target."""
+    """Return, per seed, the shortest whole training whose last evaluation reaches the target."""
     by_seed = zip(*search.chosen.values(), strict=True)
     return [
         min((float(len(curve)) for curve in curves if curve[-1] >= target), default=math.inf)
@@ -314,7 +314,7 @@ def _steps_table(epochs: Mapping[str, Sequence[float]], design: Design) -> Table
 
 
 def _accuracy_table(searches: Sequence[Search]) -> Table:
-    """Show how the settings did, tuning and reported seeds apart."""
+    """Return the accuracies of all settings, on tuning and on reported seeds."""
     rows = []
     for search in searches:
         for setting, curves in search.tried.items():
@@ -335,10 +335,10 @@ def _notes(design: Design, target: float) -> list[str]:
     return [
         "Claim: with a triangular rate (`CyclicalLR`) or `OneCycle`, fewer steps reach the "
         f"validation accuracy that a fixed rate ends with; Smith reports {SMITH}x fewer on "
-        "CIFAR-10, with another network. What this data gives is printed.",
+        "CIFAR-10, with another network.",
         "Rivals: the best fixed rate of a grid with its whole training (Smith's comparison, which "
         f"depends on how long that is: {design.n_epochs} epochs here), and the fixed rate that "
-        "reaches the target soonest, by the rule that the triangular rate is held to.",
+        "reaches the target soonest, by the same rule as the triangular rate.",
         f"Target: {target:.4f}, the best fixed rate's accuracy over its last {N_LAST} epochs, mean "
         f"of {len(design.seeds)} seeds.",
         f"{design.name}: {design.n_train:,} images to train on, {design.n_valid:,} to validate on, "

@@ -1,9 +1,10 @@
-"""What ensembles gain at equal budget: python benchmarks/bench_ensemble_accuracy.py [--choose].
+"""Measure what ensembles gain at equal budget: bench_ensemble_accuracy.py [--choose].
 
-With --choose, recipes are trained from seeds of their own and judged on the validation part: the
+With --choose, recipes are trained from seeds of their own and compared on the validation part: the
 table by which `DEFAULT` and `STATED` are chosen. Without it, from other seeds, the test part is
-read. Every recipe trains as many epochs as the single net, at the rate that `LRRangeSearch` gives
-for the single cosine net; the ceiling alone costs three times that. torch runs on one thread.
+read. Every recipe trains as many epochs as the single net, at the rate that `LRRangeSearch`
+suggests for the single cosine net; only the ceiling costs three times that. torch runs on one
+thread.
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ from ensemble_tasks import TASKS, Task
 from numpy.typing import NDArray
 from report import Claim, Report, Table, summary
 
-from sklr import LRRangeSearch, SnapshotEnsemble
+from sklr import LRRangeSearch, SnapshotEnsemble, schedules
 from sklr.callbacks import SGDR, CosineDecay, FastGeometric, Schedule, SnapshotCosine, StepDecay
-from sklr.schedules import CosineDecay as CosineValue
-from sklr.schedules import join
 
 RESULTS = Path(__file__).with_name("results_ensemble_accuracy.md")
 CHOICE = Path(__file__).with_name("results_ensemble_choice.md")
@@ -65,19 +64,19 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit of an ensemble, and the ways in which its members are used.
+    """A fit of an ensemble, and the ways in which its members are combined.
 
     Attributes
     ----------
     ways : dict
-        By name, what gives the probabilities from the members' (members, samples, classes) and the
-        ensemble's weights.
+        By name, a function from the members' probabilities, of shape (members, samples, classes),
+        and the ensemble's weights to its probabilities.
     schedule : callable
-        From a task and the rate to the callback.
+        Returns the callback for a task and a rate.
     params : dict
         Further parameters of the ensemble.
     share : int
-        The budget is divided among so many trainings.
+        Number of trainings that share the budget.
     """
 
     ways: Mapping[str, Callable[[Array, Array], Array]]
@@ -99,11 +98,12 @@ def _weighted(members: Array, weights: Array) -> Array:
 
 
 def _restarts(task: Task, lr: float, long: float = 0.6, n_short: int = 4) -> Schedule:
-    """Make one long fall, then short ones from half the peak, as a composition."""
+    """Return a composition of one long fall and short ones from half the peak."""
     n_steps = task.n_steps
     begin = round(long * n_steps)
-    short = SGDRValue(max_lr=lr / 2, cycle_length=(n_steps - begin) / n_short)
-    return Schedule(join([CosineValue(min_lr=0.0, max_lr=lr, n_steps=begin), short], [begin]))
+    fall = schedules.CosineDecay(min_lr=0.0, max_lr=lr, n_steps=begin)
+    short = schedules.SGDR(max_lr=lr / 2, cycle_length=(n_steps - begin) / n_short)
+    return Schedule(schedules.join([fall, short], [begin]))
 
 
 def _fit(name: str, callback: Any, share: int = 1, **params: Any) -> Fit:
@@ -143,26 +143,26 @@ CANDIDATES = (
 
 DEFAULT = HALF
 """By --choose (results_ensemble_choice.md), over all pairs: of the recipes that train once, learn
-nothing from held-out data, are not worse than the single cosine net by over 2% (95% interval) and
+nothing from validation data, are not worse than the single cosine net by over 2% (95% interval) and
 have a lower log-loss and ECE than it, the one of least error. It is what `schedule=None` does."""
 STATED = SPLIT
 """By the same table: of all recipes the one of least error over the pairs whose trainings are not
-short. It is stated for such trainings, of which a third would nearly do."""
+short. It is recommended for such trainings, if a third of their epochs is nearly enough."""
 
 
 def scores(proba: Array, y: NDArray[np.int64], noise: float = 0.0) -> Scores:
-    """Give error, log-loss, and expected calibration error over 15 even bins of confidence.
+    """Return error, log-loss, and expected calibration error over 15 even bins of confidence.
 
     Parameters
     ----------
     proba : array of shape (n_samples, n_classes)
         The probabilities.
     y : array of shape (n_samples,)
-        The right labels. The error is on these.
+        The true labels, which the error is measured on.
     noise : float, default=0.0
         Fraction of the training labels that are wrong. A net learns to expect them, so its
-        probabilities are held against labels that are wrong as often: log-loss and calibration
-        are those expected over them.
+        probabilities are compared with labels that are wrong as often: log-loss and calibration
+        are their expected values over such labels.
     """
     odds = np.full_like(proba, noise / (proba.shape[1] - 1))
     odds[np.arange(len(y)), y] = 1 - noise
@@ -179,7 +179,7 @@ def _identity(task: Task) -> tuple[str, ...]:
 
 
 class Runs:
-    """Fits and scores, each once; with a file, also over several runs of the script."""
+    """Fits and scores, each run once; with a file, once over several runs of the script."""
 
     def __init__(self, data_dir: Path | None, cache: Path | None, on_test: bool) -> None:
         self.data_dir, self.cache = data_dir, cache
@@ -197,7 +197,7 @@ class Runs:
                 file.write(json.dumps([key, value]) + "\n")
 
     def rate(self, task: Task) -> float:
-        """Search the rate on the training part, for the single net with a cosine."""
+        """Return the rate that a search on the training part suggests for the single cosine net."""
         key = ("rate", *_identity(task))
         if key not in self.known:
             parts = task.parts(self.data_dir)
@@ -206,7 +206,7 @@ class Runs:
         return float(self.known[key])
 
     def scores(self, task: Task, fit: Fit, seed: int) -> dict[str, Scores]:
-        """Train, and score each way of using the members."""
+        """Train, and return the scores of each way of combining the members."""
         keys = {
             way: (self.part, *_identity(task), way, repr(fit.schedule(task, 1.0)), str(seed))
             for way in fit.ways
@@ -226,7 +226,7 @@ class Runs:
         )
         ensemble = SnapshotEnsemble(net, flatten_transform=False, random_state=seed, **fit.params)
         with warnings.catch_warnings():
-            # What averages and poor members cost is in the figures.
+            # What averages and weak members cost is in the figures.
             warnings.filterwarnings("ignore", message="The averaged weights have")
             warnings.filterwarnings("ignore", message=r"The last \d+ of \d+ members")
             ensemble.fit(parts.X_train, parts.y_train)
@@ -255,7 +255,7 @@ def run(runs: Runs, tasks: Sequence[Task], fits: Sequence[Fit], seeds: Sequence[
 
 
 def log_ratios(results: Results, way: str, rival: str) -> Array:
-    """Give the log of the ratio of errors, shape (pairs, seeds); no error counts as half a one."""
+    """Return the log ratio of errors, shape (pairs, seeds); no error counts as half a one."""
     least = 0.5 / 8_000
     ours, theirs = results[way][..., 0], results[rival][..., 0]
     return np.log(np.maximum(ours, least)) - np.log(np.maximum(theirs, least))
@@ -266,7 +266,7 @@ def ratio(logs: Array) -> float:
 
 
 def interval(logs: Array) -> tuple[float, float]:
-    """Give the 95% bootstrap interval of the ratio, paired: pairs are drawn, with their seeds."""
+    """Return the 95% bootstrap interval of the ratio; pairs are drawn, with their seeds."""
     rng = np.random.default_rng(0)
     draws = rng.choice(logs.mean(axis=1), (N_DRAWS, len(logs))).mean(axis=1)
     low, high = np.exp(np.percentile(draws, [2.5, 97.5]))
@@ -274,9 +274,9 @@ def interval(logs: Array) -> tuple[float, float]:
 
 
 def shares(results: Results, way: str) -> tuple[Array, Array]:
-    """Give the ceiling's relative gain over the single cosine net, and the share that is won."""
+    """Return the ceiling's relative gain over the single cosine net, and the share reached."""
     single, ceiling, ours = (results[name][..., 0].mean(axis=1) for name in (COSINE, CEILING, way))
-    # Where the ceiling gains nothing there is no share, and none is printed.
+    # If the ceiling gains nothing there is no share, and none is printed.
     with np.errstate(divide="ignore", invalid="ignore"):
         return 1 - ceiling / single, (single - ours) / (single - ceiling)
 
@@ -371,7 +371,7 @@ def claims(results: Results, tasks: Sequence[Task]) -> list[Claim]:
     better = ratio(log_ratios(long, STATED, STEP))
     found.append(
         Claim(
-            f"test error of the stated recipe ({STATED}), {where}",
+            f"test error of the recommended recipe ({STATED}), {where}",
             STEP,
             f"{percent(LEAST_BETTER)}, geometric mean",
             percent(better),
@@ -383,7 +383,7 @@ def claims(results: Results, tasks: Sequence[Task]) -> list[Claim]:
     enough = int((won[worth] >= SHARE).sum())
     found.append(
         Claim(
-            f"share of the ceiling's gain, stated recipe ({STATED}), {where}",
+            f"share of the ceiling's gain, recommended recipe ({STATED}), {where}",
             CEILING,
             f"at least {SHARE:g} in each pair with {WORTH_WINNING:.0%} to be won",
             f"{enough} of {worth.sum()} pairs, median {np.median(won[worth]):.2f}"
@@ -392,7 +392,7 @@ def claims(results: Results, tasks: Sequence[Task]) -> list[Claim]:
             bool(worth.any()) and enough == worth.sum(),
         )
     )
-    return [*found, *_calibration(long, STATED, "stated recipe", where)]
+    return [*found, *_calibration(long, STATED, "recommended recipe", where)]
 
 
 def _calibration(results: Results, way: str, name: str, where: str) -> list[Claim]:
@@ -410,7 +410,7 @@ def _calibration(results: Results, way: str, name: str, where: str) -> list[Clai
 
 
 NOTES = (
-    "Errors are on the right labels; log-loss and ECE are those expected over labels that are "
+    "Errors are on the true labels; log-loss and ECE are expected values over labels that are "
     "wrong as often as the training's. `vs` is the ratio of errors, geometric mean over "
     "pairs and seeds. The 95% interval is by bootstrap over the pairs, paired by seed.",
     f"`{SPLIT}` is `SnapshotEnsemble(net with a third of max_epochs, schedule=CosineDecay(), "
@@ -449,7 +449,7 @@ def main() -> None:
         seeds = seeds[:1]
     if arguments.seeds is not None:
         seeds = seeds[: arguments.seeds]
-    # A trial run has no business with the test part.
+    # Only the full report reads the test part.
     on_test = not (arguments.choose or arguments.quick)
     runs = Runs(arguments.data_dir, arguments.cache, on_test=on_test)
     try:
@@ -470,11 +470,11 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--choose", action="store_true", help="judge recipes on validation data")
+    parser.add_argument("--choose", action="store_true", help="compare recipes on validation data")
     parser.add_argument("--quick", action="store_true", help="short trainings on digits, one seed")
     parser.add_argument("--seeds", type=int, help="only the first so many seeds")
     parser.add_argument("--data-dir", type=Path, help="folder of Fashion-MNIST's .gz files")
-    parser.add_argument("--cache", type=Path, help="file of finished trainings, to go on from")
+    parser.add_argument("--cache", type=Path, help="file of finished trainings, to resume from")
     parser.add_argument("--output", type=Path, help="file to write; a full run has its own")
     return parser.parse_args()
 

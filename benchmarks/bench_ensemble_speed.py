@@ -1,7 +1,7 @@
-"""What a snapshot ensemble costs: python benchmarks/bench_ensemble_speed.py [--quick].
+"""Measure what a snapshot ensemble costs: python benchmarks/bench_ensemble_speed.py [--quick].
 
-Its prediction in time and memory, and its fit in time, each beside rivals in the same run. Speed
-does not depend on what the numbers say: the data is random. torch runs on one thread throughout.
+Time and memory of its prediction, and time of its fit, each beside rivals in the same run. The data
+is random, since speed does not depend on it. torch runs on one thread throughout.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ MEMBER = "one member's predict_proba"
 
 @dataclass(frozen=True)
 class Model:
-    """A module, how many values a sample of its has, and how many samples are predicted."""
+    """A module, its number of features, and how many samples are predicted."""
 
     module: Callable[[], nn.Module]
     n_features: int
@@ -178,7 +178,7 @@ def _memory(quick: bool) -> Report:
 
 
 def _extra_memory(name: str, way: str, quick: bool) -> float:
-    """Measure in a fresh process, whose heap holds no memory to use again."""
+    """Measure in a fresh process, whose heap holds no freed memory to reuse."""
     command = [sys.executable, *(f"-W{option}" for option in sys.warnoptions), __file__]
     command += ["--measure-memory", name, way, *(["--quick"] if quick else [])]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
@@ -199,7 +199,7 @@ def _print_extra_memory(name: str, way: str, quick: bool) -> None:
 
 
 def _status(field: str) -> int:
-    """Give a field of the process's status, in bytes."""
+    """Return a field of the process's status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
@@ -241,7 +241,7 @@ def _fit(quick: bool) -> Report:
 
 
 class _Module(nn.Module):
-    """What torchensemble, which makes its modules from a class, trains."""
+    """The module as a class, from which torchensemble makes its modules."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What it costs to preview a schedule: the rates of all steps of a training."""
+"""Measure what a preview of a schedule costs: the rates of all steps of a training."""
 
 from __future__ import annotations
 
@@ -157,11 +157,11 @@ def _against_rivals(rounds: int, n_steps: int) -> tuple[Table, list[Claim]]:
 
 
 def _check_complete() -> None:
-    """Hold that a schedule that is added is measured too."""
+    """Raise if a schedule of sklr.schedules is not measured."""
     missing = set(schedules.__all__) - {"BaseSchedule", "warmup", "join", "scale"}
     missing -= {type(schedule).__name__ for schedule in SCHEDULES.values()}
     if missing:
-        raise ValueError(f"SCHEDULES must hold every schedule. Got none of {sorted(missing)}.")
+        raise ValueError(f"SCHEDULES must hold every schedule. It lacks {sorted(missing)}.")
 
 
 def _preview_seconds(schedule: BaseSchedule) -> float:

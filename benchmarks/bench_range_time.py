@@ -1,4 +1,4 @@
-"""What a range test costs in time: python benchmarks/bench_range_time.py [--quick].
+"""Measure how long range tests take: python benchmarks/bench_range_time.py [--quick].
 
 One ramp of 100 steps, beside a bare torch loop and torch-lr-finder; 8 ramps on two processes,
 beside one. torch runs on one thread throughout.
@@ -43,12 +43,12 @@ N_STEPS = 100
 START, END = 1e-7, 0.1
 """No net here diverges before the last rate, so that every ramp has all its steps."""
 AMPLE = 1e6
-"""A budget that takes nothing from the ramps."""
+"""A budget that does not limit the ramps."""
 
 BARE = "bare torch loop, tensor slices"
 RIVAL = "torch-lr-finder, DataLoader"
 CALLBACK = "net.fit with LRFinder, ArrayDataset"
-SEARCH = "LRRangeSearch, one ramp, no probes"
+SEARCH = "LRRangeSearch, one ramp, no trials"
 OURS = (CALLBACK, SEARCH)
 ONE = "n_jobs=1"
 TWO = "n_jobs=2"
@@ -59,7 +59,7 @@ LEAST_SECONDS = 2.0
 
 
 class Case(NamedTuple):
-    """A net and what it is trained on."""
+    """A net and its training data."""
 
     name: str
     sizes: tuple[int, ...]
@@ -75,7 +75,7 @@ def random_data(n: int, n_features: int) -> Data:
 
 
 def net(case: Case, **params: Any) -> NeuralNetClassifier:
-    """Give a net that trains on all its data, with plain SGD."""
+    """Return a net that trains on all its data, with plain SGD."""
     return NeuralNetClassifier(
         mlp,
         module__sizes=case.sizes,
@@ -92,7 +92,7 @@ def net(case: Case, **params: Any) -> NeuralNetClassifier:
 
 
 def bare_ramp(case: Case) -> list[float]:
-    """Run a ramp with nothing around it but a list of the losses."""
+    """Run a ramp in a bare loop that only keeps the losses."""
     X, y = map(torch.from_numpy, case.data)
     module = mlp(case.sizes)
     criterion = nn.CrossEntropyLoss()
@@ -130,7 +130,7 @@ def callback_ramp(case: Case) -> list[float]:
 
 
 def search(case: Case, n_repeats: int, n_jobs: int = 1) -> LRRangeSearch:
-    """Run ramps alone; the net has skorch's own Dataset."""
+    """Run a search without trials; the net has skorch's own Dataset."""
     return LRRangeSearch(
         net(case),
         min_lr=START,
@@ -138,7 +138,7 @@ def search(case: Case, n_repeats: int, n_jobs: int = 1) -> LRRangeSearch:
         n_steps=N_STEPS,
         n_repeats=n_repeats,
         extend=False,
-        probe=False,
+        verify=False,
         budget=AMPLE,
         n_jobs=n_jobs,
         random_state=0,
@@ -159,10 +159,10 @@ RAMPS: dict[str, Callable[[Case], list[float]]] = {
 
 
 def check_lengths(case: Case) -> None:
-    """Refuse to time ramps of different lengths."""
+    """Raise if the ramps are not all of the same length."""
     lengths = {name: len(ramp(case)) for name, ramp in RAMPS.items()}
     if set(lengths.values()) != {N_STEPS}:
-        raise AssertionError(f"Every ramp must have {N_STEPS} steps. Got {lengths}.")
+        raise RuntimeError(f"Every ramp must have {N_STEPS} steps. Got {lengths}.")
 
 
 def measure_ramps(case: Case, rounds: int) -> tuple[list[tuple[object, ...]], list[Claim]]:
@@ -249,7 +249,7 @@ def measure(quick: bool = False) -> list[Report]:
     big = Case(f"{'-'.join(map(str, sizes))} MLP", sizes, 256, random_data(6_400, 784))
     job_rows, job_claims = measure_jobs(big, n_repeats, job_rounds)
     job_notes = [
-        f"`LRRangeSearch` of {n_repeats} ramps of {N_STEPS} steps without probes, a {big.name}, "
+        f"`LRRangeSearch` of {n_repeats} ramps of {N_STEPS} steps without trials, a {big.name}, "
         "batch size 256, 6,400 random rows, one torch thread a process.",
         "Wall times. The two processes start anew in every round, which counts, with their "
         "imports, but in the row that says otherwise.",

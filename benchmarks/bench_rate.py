@@ -1,4 +1,4 @@
-"""What it costs to set the rate of one step, in a plain torch loop and in the callbacks."""
+"""Measure what it costs to set the rate of a step, in a plain torch loop and in callbacks."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""How good suggested rates are: python benchmarks/bench_suggestions.py [--seeds 10] [--jobs 2].
+"""Measure how good suggested rates are: python benchmarks/bench_suggestions.py [--jobs 2].
 
 A suggestion's regret is the final loss of a training at that rate over the best of a grid, both
 from `range_truth.csv` (3 trainings a rate; between rates of the grid the log of the loss is
-interpolated; a loss worse than an untrained net's counts as that). The data that judges is seen by
-no search. `range_tasks.TUNING` chose sklr's constants; `range_tasks.REPORT` did not.
+interpolated; a loss worse than an untrained net's counts as that), on test data that no search
+sees. sklr's constants were chosen on `range_tasks.TUNING`; `range_tasks.REPORT` are test tasks.
 
-The noise floor is the regret of the grid's own best rate, run again: of each of the 3 trainings, at
-the rate that is best by the other two. A finder's spread on a task is the distance, in decades,
+The noise floor is the regret of the grid's own best rate, run again: for each of the 3 trainings,
+of the rate that is best by the other two. A finder's spread on a task is the distance, in decades,
 between the lowest and the highest constant rate that it suggests from different random states.
 """
 
@@ -54,7 +54,7 @@ Array = NDArray[np.float64]
 
 
 class Goal(NamedTuple):
-    """What the regrets of one schedule are to reach."""
+    """What the regrets with one schedule should reach."""
 
     mean: float
     within: float
@@ -69,7 +69,7 @@ GOALS = {
 
 
 class Found(NamedTuple):
-    """What one random state gives on one task.
+    """The suggestions from one random state on one task.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Found(NamedTuple):
 
 
 def find(name: str, seed: int) -> Found:
-    """Let every finder suggest."""
+    """Return the suggestions of all finders."""
     torch.set_num_threads(1)
     task = next(task for task in TASKS if task.name == name)
     seen = parts(task.data)
@@ -97,7 +97,7 @@ def find(name: str, seed: int) -> Found:
 
 
 def find_all(tasks: Sequence[Task], seeds: range, jobs: int) -> dict[str, list[Found]]:
-    """Let every finder suggest on every task, from every random state."""
+    """Return the suggestions of all finders on all tasks, from all random states."""
     keys = [(task.name, seed) for task in tasks for seed in seeds]
     found = Parallel(n_jobs=jobs)(delayed(find)(*key) for key in keys)
     n = len(seeds)
@@ -107,7 +107,7 @@ def find_all(tasks: Sequence[Task], seeds: range, jobs: int) -> dict[str, list[F
 def regrets_of(
     tasks: Sequence[Task], found: Mapping[str, list[Found]], schedule: str
 ) -> dict[str, Array]:
-    """Give every finder's regrets and the noise floor's: a row a task, a column a run."""
+    """Return the regrets of all finders and of the noise floor: a row a task, a column a run."""
     logs = [log_losses(task, schedule) for task in tasks]
     curves = {task.name: log.mean(axis=1) for task, log in zip(tasks, logs, strict=True)}
     by_finder = {
@@ -123,7 +123,7 @@ def regrets_of(
 
 
 def regret_rows(schedule: str, regrets: Mapping[str, Array]) -> list[tuple[str, ...]]:
-    """Give a row for each finder and one for the noise floor."""
+    """Return a row for each finder and one for the noise floor."""
     rows = []
     for name, values in regrets.items():
         low, high = paired_interval(regrets[OURS], values)
@@ -183,12 +183,12 @@ def regret_claims(schedule: str, regrets: Mapping[str, Array], tasks: str) -> li
 
 
 def constant_rates(found: Mapping[str, list[Found]], finder: str) -> Array:
-    """Give a finder's constant rates: a row a task, a column a random state."""
+    """Return a finder's constant rates: a row a task, a column a random state."""
     return np.array([[run.rates[finder]["constant"] for run in runs] for runs in found.values()])
 
 
 def spread_row(finder: str, lrs: Array) -> tuple[str, ...]:
-    """Give a finder's spread over random states, and how often it had no answer."""
+    """Return a finder's spread over random states, and how often it had no answer."""
     spreads = spread(lrs)
     return (
         finder,
@@ -199,7 +199,7 @@ def spread_row(finder: str, lrs: Array) -> tuple[str, ...]:
 
 
 def measure(tasks: Sequence[Task], found: Mapping[str, list[Found]], which: str) -> Report:
-    """Judge every finder on some tasks."""
+    """Compare all finders on some tasks."""
     found = {task.name: found[task.name] for task in tasks}
     n_states = len(found[tasks[0].name])
     label = f"{which} tasks"
@@ -260,17 +260,17 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.seeds < 2:
-        parser.error("--seeds must be at least 2: a spread takes two.")
+        parser.error("--seeds must be at least 2, for a spread.")
     tasks = [task for task in TASKS if not arguments.quick or task.data == "digits"]
     seeds = range(min(arguments.seeds, 2) if arguments.quick else arguments.seeds)
     output = arguments.output or (None if arguments.quick else RESULTS)
 
     found = find_all(tasks, seeds, arguments.jobs)
-    held_back = [task for task in tasks if task in REPORT]
+    test = [task for task in tasks if task in REPORT]
     tuning = [task for task in tasks if task not in REPORT]
     reports = [
         measure(tasks, found, f"all {len(tasks)}"),
-        measure(held_back, found, f"{len(held_back)} held-back"),
+        measure(test, found, f"{len(test)} test"),
         measure(tuning, found, f"{len(tuning)} tuning"),
     ]
     claims = [claim for report in reports for claim in report.claims]

@@ -1,4 +1,4 @@
-"""What a whole training costs, in a skorch net with sklr and in a bare torch loop."""
+"""Measure what a whole training costs, in a skorch net with sklr and in a bare torch loop."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _loader(data: Data) -> Batches:
 
 
 def _train(data: Data, batches: Batches, n_epochs: int) -> nn.Module:
-    """Train as the nets do, with nothing around it but a list of the losses."""
+    """Train as the nets do, in a bare loop that only keeps the losses."""
     module = mlp(SIZES)
     criterion = nn.CrossEntropyLoss()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -176,4 +176,4 @@ def _check_same_training(data: Data) -> None:
     net = _net(2, dataset=ArrayDataset).fit(*data)
     pairs = zip(bare.parameters(), net.module_.parameters(), strict=True)
     if not all(torch.equal(ours, theirs) for ours, theirs in pairs):
-        raise AssertionError("The net and the bare loop must end in the same weights.")
+        raise RuntimeError("The net and the bare loop do not end in the same weights.")

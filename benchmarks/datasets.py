@@ -1,4 +1,4 @@
-"""The data of the benchmarks: float32 inputs and int64 labels."""
+"""Load the data of the benchmarks: float32 inputs and int64 labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import fetch_openml, load_digits
 
 FASHION_DIR = Path("/usr/share/datasets/fashion-mnist")
-"""Where Fashion-MNIST is looked for unless a folder is given."""
+"""The folder of Fashion-MNIST if no other is given."""
 FASHION_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 
 Data = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 def split(data: Data, n_train: int, n_valid: int) -> Split:
-    """Draw disjoint training and validation data, the same in every run."""
+    """Return disjoint training and validation data, the same in every run."""
     X, y = data
     order = np.random.default_rng(0).permutation(len(X))
     train, valid = order[:n_train], order[n_train : n_train + n_valid]
@@ -72,8 +72,8 @@ def _fetched_fashion_mnist() -> Data:
         X, y = fetch_openml("Fashion-MNIST", version=1, return_X_y=True, as_frame=False)
     except Exception as error:
         raise FileNotFoundError(
-            f"Fashion-MNIST is not in {FASHION_DIR} and could not be fetched from OpenML. Give "
-            f"the folder with {' and '.join(FASHION_FILES)} by --data-dir, or leave this "
+            f"Fashion-MNIST is not in {FASHION_DIR} and could not be fetched from OpenML. Pass "
+            f"the folder with {' and '.join(FASHION_FILES)} as --data-dir, or leave this "
             "benchmark out with --only."
         ) from error
     return _scaled(X[:60_000], y[:60_000])  # OpenML appends the test set

@@ -1,7 +1,7 @@
-"""The (data set, net) pairs on which ensembles are judged.
+"""The pairs of data set and net on which ensembles are compared.
 
-Data is in three parts: one to train on, of which every net holds a fifth out itself, one that
-chooses between recipes, and one that is read once, for the report.
+Data is in three parts: one for training, a fifth of which each net uses for validation, one on
+which recipes are chosen, and one that is read once, for the report.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sklr.data import ArrayDataset
 
 
 class Parts(NamedTuple):
-    """What is trained on, what chooses, and what is read once."""
+    """Training data, validation data for the choice of recipes, and test data, read once."""
 
     X_train: NDArray[np.float32]
     y_train: NDArray[np.int64]
@@ -74,7 +74,7 @@ SIZES = {
     "clusters": (2_500, 8_000),
     "shells": (2_500, 8_000),
 }
-"""Samples to train on and to choose by; up to `MOST_TEST` of the rest are for the report."""
+"""Numbers of training and validation samples; up to `MOST_TEST` of the rest are test samples."""
 MOST_TEST = 8_000
 
 
@@ -124,7 +124,7 @@ class Task:
     params : dict
         Further parameters of the net: the optimizer's.
     short : bool
-        Whether the training is too short to converge, so that early members are poor.
+        Whether the training is too short to converge, so that early members are weak.
     """
 
     name: str
@@ -141,15 +141,15 @@ class Task:
 
     @property
     def n_steps(self) -> int:
-        """Training batches of the whole: skorch holds a fifth of the samples out."""
+        """Training batches of the whole training: skorch validates on a fifth of the samples."""
         return self.max_epochs * math.ceil(0.8 * SIZES[self.data][0] / self.batch_size)
 
     def shortened(self) -> Task:
-        """Give the task with a twentieth of the epochs: shows that all runs."""
+        """Return the task with a twentieth of the epochs, to show that everything runs."""
         return replace(self, max_epochs=max(6, self.max_epochs // 20))
 
     def net(self, **params: Any) -> NeuralNetClassifier:
-        """Give the net, with skorch's own split of what it is fitted on, and a cosine rate."""
+        """Return the net, with skorch's own split of its training data and a cosine schedule."""
         defaults: dict[str, Any] = {
             "criterion": nn.CrossEntropyLoss,
             "max_epochs": self.max_epochs,

@@ -1,4 +1,4 @@
-"""The networks that the trainings share."""
+"""The networks of the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finders that sklr's suggestions are compared with: each gives one rate, or NaN for none.
+"""Run the finders that sklr is compared with; each suggests one rate, or NaN for none.
 
 torch-lr-finder, Lightning's and ignite's are the installed ones, with their defaults: a ramp of 100
 steps, but for ignite's, which takes as many as the whole training. fastai's three rules are written
@@ -40,7 +40,7 @@ Array = NDArray[np.float64]
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep progress bars, logs and warnings back."""
+    """Suppress progress bars, logs and warnings."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -56,7 +56,7 @@ def silence() -> Iterator[None]:
 
 
 def begin(task: Task, seed: int) -> tuple[Any, DataLoader[Any]]:
-    """Give the task's initialized net at the lowest rate, and its shuffled batches."""
+    """Return the task's initialized net at the lowest rate, and its shuffled batches."""
     torch.manual_seed(seed)
     net, seen = task.net(lr=START).initialize(), parts(task.data)
     data = TensorDataset(torch.from_numpy(seen.X), torch.from_numpy(seen.y))
@@ -161,7 +161,7 @@ def fastai_ramp(task: Task, seed: int) -> tuple[Array, Array]:
 
 
 def valley(lrs: Array, losses: Array) -> float:
-    """Give a point halfway down the longest run of falling losses."""
+    """Return a point halfway down the longest run of falling losses."""
     n = len(losses)
     lengths = [1] * n
     for i in range(1, n):
@@ -184,7 +184,7 @@ def slide(lrs: Array, losses: Array) -> float:
 
 
 def minimum(lrs: Array, losses: Array) -> float:
-    """Give a tenth of the rate of least loss."""
+    """Return a tenth of the rate of least loss."""
     return float(lrs[np.argmin(losses)]) / 10
 
 
@@ -194,7 +194,7 @@ FASTAI: dict[str, Callable[[Array, Array], float]] = {
     "fastai minimum": minimum,
 }
 FASTAI_NEEDS = 17
-"""Points that fastai's rules need."""
+"""Least number of points that fastai's rules need."""
 
 INSTALLED: dict[str, Callable[[Task, int], float]] = {
     "torch-lr-finder": torch_lr_finder_rate,
@@ -205,7 +205,7 @@ NAMES = (*INSTALLED, *FASTAI)
 
 
 def rates(task: Task, seed: int) -> dict[str, float]:
-    """Give every rival's rate; NaN where it has none."""
+    """Return the rate of each rival, NaN if it has none."""
     lrs, losses = fastai_ramp(task, seed)
     enough = len(lrs) >= FASTAI_NEEDS
     return {name: find(task, seed) for name, find in INSTALLED.items()} | {

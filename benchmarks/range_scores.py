@@ -1,4 +1,4 @@
-"""How suggested rates are scored: regret by the kept truth, its noise floor, and their spread."""
+"""Score suggested rates: their regret, its noise floor, and their spread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ N_DRAWS = 10_000
 
 
 def log_losses(task: Task, schedule: str) -> Array:
-    """Give the log of the loss of each training: a row a rate of the grid, a column a seed.
+    """Return the log of the loss of each training: a row a rate of the grid, a column a seed.
 
     A loss worse than an untrained net's counts as that.
     """
@@ -26,7 +26,7 @@ def log_losses(task: Task, schedule: str) -> Array:
 
 
 def regret(curve: Array, lr: float) -> float:
-    """Give the loss at a rate over the best of the grid; no suggestion counts as the worst.
+    """Return the loss at a rate over the best of the grid; no suggestion counts as the worst.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def regret(curve: Array, lr: float) -> float:
 
 
 def run_again(logs: Array) -> Array:
-    """Give the regrets of the best rate of the grid, run again: the noise floor of a regret.
+    """Return the regrets of the best rate of the grid, run again: the noise floor of a regret.
 
     For each seed, the rate is the best by the mean log loss of the other seeds, and the seed's own
     training at that rate is the one run again; its loss is taken over the same best of the grid,
@@ -58,7 +58,7 @@ def run_again(logs: Array) -> Array:
 
 
 def spread(lrs: Array) -> Array:
-    """Give the decades between the lowest and the highest rate of each row.
+    """Return the decades between the lowest and the highest rate of each row.
 
     Parameters
     ----------
@@ -72,12 +72,12 @@ def spread(lrs: Array) -> Array:
 
 
 def geometric_mean(values: Array) -> float:
-    """Give the geometric mean of all values."""
+    """Return the geometric mean of all values."""
     return float(np.exp(np.log(values).mean()))
 
 
 def paired_interval(ours: Array, rival: Array) -> tuple[float, float]:
-    """Give the 95% bootstrap interval over tasks of the ratio of geometric means, rival over ours.
+    """Return the 95% bootstrap interval of the ratio of geometric means, rival over ours.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
-"""The tasks on which suggestions of a learning rate are judged: data, net, optimizer, batch size.
+"""The tasks on which suggested rates are compared: data, net, optimizer, batch size.
 
-Half of them, `TUNING`, chose the constants of sklr's rules; the other half, `REPORT`, did not.
+The constants of sklr's rules were chosen on half of them, `TUNING`; the other half, `REPORT`, are
+test tasks.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ Arrays = tuple[NDArray[np.float32], NDArray[Any]]
 
 
 class Parts(NamedTuple):
-    """What a search may see, and what only judges its suggestion."""
+    """The data that a search sees, and the test data that scores its suggestion."""
 
     X: NDArray[np.float32]
     y: NDArray[Any]
-    X_judge: NDArray[np.float32]
-    y_judge: NDArray[Any]
+    X_test: NDArray[np.float32]
+    y_test: NDArray[Any]
 
 
 def small_fashion(data_dir: Path | None) -> Arrays:
@@ -85,7 +86,7 @@ DATA: dict[str, Callable[[Path | None], Arrays]] = {
 }
 
 N_SEEN = {"digits": 1_200, "fashion": 5_000, "cancer": 380, "diabetes": 300}
-"""Samples that a search may see; a half of the rest, else."""
+"""Samples that a search may see; of other data sets, half of all."""
 
 
 @cache
@@ -94,8 +95,8 @@ def parts(data: str, data_dir: Path | None = None) -> Parts:
     X, y = DATA[data](data_dir)
     order = np.random.default_rng(1).permutation(len(X))
     n_seen = N_SEEN.get(data, len(X) // 2)
-    seen, judge = order[:n_seen], order[n_seen:]
-    return Parts(X[seen], y[seen], X[judge], y[judge])
+    seen, test = order[:n_seen], order[n_seen:]
+    return Parts(X[seen], y[seen], X[test], y[test])
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Task:
     params: dict[str, Any] = field(default_factory=dict)
 
     def net(self, callbacks: list[tuple[str, Callback]] | None = None, **params: Any) -> NeuralNet:
-        """Give the net, with skorch's own split of what it is fitted on."""
+        """Return the net, with skorch's own split of its training data."""
         regression = self.data in ("diabetes", "friedman")
         defaults: dict[str, Any] = {} if regression else {"criterion": nn.CrossEntropyLoss}
         return (NeuralNetRegressor if regression else NeuralNetClassifier)(

@@ -1,7 +1,7 @@
-"""The truth that suggestions are judged by: trainings at every rate of a grid, kept in a file.
+"""Train at every rate of a grid, and keep the test losses: the ground truth for suggestions.
 
-python benchmarks/range_truth.py trains what `range_truth.csv` lacks, which is hours where it lacks
-all. It needs to run again only where a task changes; delete that task's rows then.
+`python benchmarks/range_truth.py` runs the trainings that `range_truth.csv` lacks; all of them take
+hours. If a task changes, delete its rows and run the script again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Key(NamedTuple):
 
 
 class StopAtNaN(Callback):
-    """Ends a training that has failed already."""
+    """Ends a training whose loss is not finite."""
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if not math.isfinite(net.history[-1, "train_loss"]):
@@ -50,7 +50,7 @@ class StopAtNaN(Callback):
 
 
 def trained(task: Task, schedule: str, lr: float, seed: int, **params: Any) -> Any:
-    """Train the task's net; the rate is the constant one, or the schedule's peak."""
+    """Return the task's net trained at a constant rate, or at the peak of a schedule."""
     callbacks = [*SCHEDULES[schedule], ("nan", StopAtNaN())]
     net = task.net(callbacks, lr=lr, **params)
     seen = parts(task.data)
@@ -58,29 +58,29 @@ def trained(task: Task, schedule: str, lr: float, seed: int, **params: Any) -> A
     return net.fit(seen.X, seen.y)
 
 
-def judged(task: Task, net: Any) -> float:
-    """Give the loss on the data that no search sees; infinite where the training failed."""
-    judge = parts(task.data)
+def final_loss(task: Task, net: Any) -> float:
+    """Return the loss on the data that no search sees, infinite if the training failed."""
+    test = parts(task.data)
     with torch.no_grad():
-        loss = net.criterion_(net.forward(judge.X_judge), torch.from_numpy(judge.y_judge)).item()
+        loss = net.criterion_(net.forward(test.X_test), torch.from_numpy(test.y_test)).item()
     return loss if math.isfinite(loss) else math.inf
 
 
 def measure(key: Key) -> float:
-    """Give the final loss of one training."""
+    """Return the final loss of one training."""
     torch.set_num_threads(1)
     task = next(task for task in TASKS if task.name == key.task)
-    return judged(task, trained(task, key.schedule, key.lr, key.seed))
+    return final_loss(task, trained(task, key.schedule, key.lr, key.seed))
 
 
 def all_keys() -> list[Key]:
-    """Give every training of the truth, task by task."""
+    """Return the keys of all trainings, task by task."""
     names = [task.name for task in TASKS]
     return [Key(*key) for key in itertools.product(names, SCHEDULES, LRS, SEEDS)]
 
 
 def load() -> dict[Key, float]:
-    """Read the trainings that were done."""
+    """Return the losses of the trainings that were run."""
     if not PATH.exists():
         return {}
     with PATH.open(newline="", encoding="utf-8") as file:
@@ -91,7 +91,7 @@ def load() -> dict[Key, float]:
 
 
 def save(truth: dict[Key, float]) -> None:
-    """Write the trainings in the order of the tasks."""
+    """Write the losses in the order of the tasks."""
     with PATH.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Key._fields, "loss"])

@@ -1,4 +1,4 @@
-"""What a benchmark gives back: tables, notes, and the claims that it tests, as Markdown."""
+"""The report of a benchmark as Markdown: notes, tables, and the claims that it tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Table:
     rows: Sequence[Sequence[object]]
 
     def __str__(self) -> str:
-        """Give Markdown whose columns also line up in a terminal."""
+        """Return Markdown whose columns also line up in a terminal."""
         cells = [[str(cell) for cell in row] for row in (self.header, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         cells.insert(1, ["-" * width for width in widths])
@@ -52,7 +52,7 @@ class Report:
 
 
 def summary(claims: Iterable[Claim]) -> str:
-    """Give the table of all claims."""
+    """Return the table of all claims."""
     rows = [
         (claim.what, claim.rival, claim.to_reach, claim.measured, "yes" if claim.reached else "no")
         for claim in claims

@@ -29,7 +29,7 @@ RESULTS = Path(__file__).with_name("results.md")
 def main() -> None:
     arguments = _parse()
     torch.set_num_threads(1)
-    # What is missing shows before anything is measured.
+    # Raises if data is missing, before anything is measured.
     benchmarks = {name: _benchmark(name, arguments) for name in NAMES if name in arguments.only}
     parts = [_header(arguments.quick)]
     print(parts[0], end="\n\n", flush=True)

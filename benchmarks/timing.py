@@ -1,4 +1,4 @@
-"""Rivals timed in one run: interleaved rounds, medians, spreads."""
+"""Time rivals in one run: interleaved rounds, medians, spreads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 clock = process_time
-"""Processor time: of work in memory on one thread the same as wall time on a quiet machine, and
-hardly touched by other processes on a busy one."""
+"""Processor time: for work in memory on one thread the same as wall time on a quiet machine, and
+hardly affected by other processes on a busy one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Spread:
 
 
 def significant(value: float) -> str:
-    """Give three significant digits, without an exponent."""
+    """Return a number with three significant digits, without an exponent."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
@@ -49,7 +49,7 @@ def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Spread
 
 
 def interleave(rivals: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list[T]]:
-    """Let each rival measure itself once a round (A B A B ...), after a round that is dropped."""
+    """Measure each rival once a round (A B A B ...), after a round that is dropped."""
     measured: dict[K, list[T]] = {name: [] for name in rivals}
     # A full collection that walks through all of torch would hit one rival or another by chance.
     gc.collect()

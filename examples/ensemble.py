@@ -1,6 +1,6 @@
-"""A snapshot ensemble beside a single net, for handwritten digits, with its picture.
+"""Compare a snapshot ensemble with a single net on handwritten digits, and draw it.
 
-Both train for the same number of epochs. Validation data says whether the ensemble is worth having.
+Both train for the same number of epochs; validation data shows which one is better.
 
 Run it with: python examples/ensemble.py [--figure ensemble.png] [--checkpoints FOLDER]
 """
@@ -27,13 +27,13 @@ SEED = 0
 
 
 def main() -> None:
-    """Train, compare, look at what the members say, draw."""
+    """Train both, compare them, and draw the ensemble."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--figure", default="ensemble.png", help="where the figure goes")
-    parser.add_argument("--checkpoints", help="folder from which an interrupted fit goes on")
+    parser.add_argument("--figure", default="ensemble.png", help="file to write the figure to")
+    parser.add_argument("--checkpoints", help="folder from which an interrupted fit resumes")
     args = parser.parse_args()
     mpl.use("Agg")
-    torch.set_num_threads(1)  # more only get in the way of a net this small
+    torch.set_num_threads(1)  # more threads only slow a net this small
     torch.manual_seed(SEED)
 
     X, y = load_digits(return_X_y=True)
@@ -71,8 +71,8 @@ def main() -> None:
     uncertainty = ensemble.predict_uncertainty(X_valid)
     right = ensemble.predict(X_valid) == y_valid
     print(
-        f"entropy in nats: {uncertainty.total[right].mean():.2f} where it is right, "
-        f"{uncertainty.total[~right].mean():.2f} where it is wrong"
+        f"mean entropy in nats: {uncertainty.total[right].mean():.2f} of right predictions, "
+        f"{uncertainty.total[~right].mean():.2f} of wrong ones"
     )
     display = SnapshotDisplay.from_ensemble(ensemble, X_valid, y_valid).plot()
     display.figure_.savefig(args.figure, dpi=120)

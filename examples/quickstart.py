@@ -1,8 +1,8 @@
-"""Find, schedule, ensemble: the learning rate of a net for handwritten digits, start to end.
+"""Find a learning rate, schedule it and ensemble the snapshots, for a net on handwritten digits.
 
-A Pipeline of StandardScaler and a skorch net goes through a range test; the suggested peak of a
-cyclical schedule is refined in GridSearchCV; one more training gives a snapshot ensemble. Which
-of the four is used is decided on validation data, and all are scored on the test data once.
+A range test is run on a Pipeline of StandardScaler and a skorch net; GridSearchCV refines the peak
+that it suggests for a cyclical schedule; one more training gives a snapshot ensemble. Validation
+data decides which of the four models is chosen, and each is scored on the test data once.
 
 Run it with: python examples/quickstart.py [--figure quickstart.png]
 """
@@ -33,7 +33,7 @@ SEED = 0
 
 
 class MLP(nn.Module):
-    """Two hidden layers of 64."""
+    """A multilayer perceptron with two hidden layers of 64 units."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class MLP(nn.Module):
         )
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        """Give the logits."""
+        """Return the logits."""
         return self.layers(X)
 
 
 def make_net(**params: object) -> NeuralNetClassifier:
-    """Give a net with the learning rate that skorch comes with, 0.01."""
+    """Return a net with the default learning rate of skorch, 0.01."""
     return NeuralNetClassifier(
         MLP,
         criterion=nn.CrossEntropyLoss,
@@ -62,9 +62,9 @@ def make_net(**params: object) -> NeuralNetClassifier:
 
 
 def main() -> None:
-    """Run the whole path."""
+    """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--figure", default="quickstart.png", help="where the figure goes")
+    parser.add_argument("--figure", default="quickstart.png", help="file to write the figure to")
     args = parser.parse_args()
     console, start = Console(), time.perf_counter()
 
@@ -75,7 +75,7 @@ def main() -> None:
         X_rest, y_rest, test_size=0.25, stratify=y_rest, **split
     )
     torch.manual_seed(SEED)
-    torch.set_num_threads(1)  # more only get in the way of a net this small
+    torch.set_num_threads(1)  # more threads only slow a net this small
 
     console.print("1 of 4: a net with skorch's default rate")
     default = make_pipeline(StandardScaler(), make_net()).fit(X_train, y_train)
@@ -128,7 +128,7 @@ def main() -> None:
 def draw(
     search: LRRangeSearch, net: NeuralNetClassifier, ensemble: SnapshotEnsemble, path: str
 ) -> None:
-    """Draw the range test, the cycle that was found and the ensemble's training."""
+    """Draw the range test, the cyclical rate and the ensemble's training."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 

@@ -1,4 +1,4 @@
-"""A range test with its picture, for handwritten digits.
+"""Run a learning-rate range test on handwritten digits, and draw it.
 
 Run it with: python examples/range_test.py [--figure range_test.png] [--scoring accuracy]
 """
@@ -20,13 +20,13 @@ from sklr import LRRangeSearch
 
 
 def main() -> None:
-    """Find the rate, print what was found, draw it."""
+    """Find a learning rate, print the suggestion and draw the test."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--figure", default="range_test.png", help="where the figure goes")
-    parser.add_argument("--scoring", help="a metric of scikit-learn's in place of the loss")
+    parser.add_argument("--figure", default="range_test.png", help="file to write the figure to")
+    parser.add_argument("--scoring", help="a scikit-learn metric in place of the loss")
     args = parser.parse_args()
     mpl.use("Agg")
-    torch.set_num_threads(1)  # more only get in the way of a net this small
+    torch.set_num_threads(1)  # more threads only slow a net this small
 
     X, y = load_digits(return_X_y=True)
     net = NeuralNetClassifier(

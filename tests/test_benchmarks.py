@@ -1,4 +1,4 @@
-"""The benchmarks run and report on every claim; what they measure is not asserted here."""
+"""The benchmarks run and report on every claim; their measurements are not asserted here."""
 
 import math
 import re
@@ -20,7 +20,7 @@ ROWS = {
     "training": ("training a 64-64-10 MLP", 3),
     "convergence": ("steps to a fixed rate's final validation accuracy", 4),
 }
-"""How the claims of each benchmark begin in the summary, and how many there are."""
+"""How the claims of each benchmark begin in the summary, and their number."""
 
 RIVALS = ("ignite", "pytorch_lightning", "torch_lr_finder")
 needs_rivals = pytest.mark.skipif(
@@ -94,7 +94,7 @@ def test_quick_run_of_range_tests_reports_on_every_claim(script, beginnings, tmp
 
 @pytest.mark.slow
 @needs_rivals
-def test_every_rival_gives_a_rate_or_none_without_a_trace(tmp_path, monkeypatch, capfd):
+def test_every_rival_suggests_a_rate_or_nan_and_leaves_no_trace(tmp_path, monkeypatch, capfd):
     import range_rivals
     from range_tasks import TASKS
 

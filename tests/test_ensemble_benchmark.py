@@ -1,4 +1,4 @@
-"""The benchmark of what ensembles gain keeps its data apart, and its scores are what they say."""
+"""The benchmark of ensembles keeps validation and test data apart, and its scores are right."""
 
 import math
 import re
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sklr import SnapshotEnsemble
+from sklr.ensemble._parameters import choose_schedule
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import bench_ensemble_accuracy as bench
@@ -42,16 +43,16 @@ def test_seeds_that_choose_are_not_reported():
     assert len(bench.SEEDS) == 5
 
 
-def test_what_is_chosen_was_a_candidate_and_is_reported():
+def test_chosen_recipes_were_candidates_and_are_reported():
     for fits in (bench.CANDIDATES, bench.REPORTED):
         assert {bench.DEFAULT, bench.STATED} <= {way for fit in fits for way in fit.ways}
 
 
-def test_the_default_that_is_reported_is_what_the_ensemble_does():
+def test_the_reported_default_is_the_ensembles_default():
     (fit,) = (fit for fit in bench.REPORTED if bench.DEFAULT in fit.ways)
     task = ensemble_tasks.TASKS[0]
     net = task.net().set_params(callbacks=None)
-    assert repr(fit.schedule(task, 0.1)) == repr(SnapshotEnsemble(net)._schedule(net))
+    assert repr(fit.schedule(task, 0.1)) == repr(choose_schedule(SnapshotEnsemble(net)))
     assert not fit.params
     assert fit.share == 1
 
@@ -66,7 +67,7 @@ def test_scores_of_known_probabilities():
     assert found.ece == pytest.approx((abs(3 * 0.75 - 2) + 0.5) / 4, rel=1e-15)
 
 
-def test_probabilities_are_held_against_labels_as_wrong_as_the_trainings():
+def test_probabilities_are_compared_with_labels_as_wrong_as_the_trainings():
     proba = np.array([[0.9, 0.1, 0.0], [0.4, 0.2, 0.4]])
     y, noise = np.array([0, 2]), 0.2
     found = bench.scores(proba, y, noise)
@@ -79,12 +80,12 @@ def test_probabilities_are_held_against_labels_as_wrong_as_the_trainings():
     assert found.ece == pytest.approx((abs(0.9 - 0.8) + abs(0.4 - 0.1)) / 2, rel=1e-12)
 
 
-def test_interval_is_one_number_where_every_pair_has_the_same_ratio():
+def test_interval_is_one_number_if_every_pair_has_the_same_ratio():
     logs = np.full((3, 2), np.log(0.5))
     np.testing.assert_allclose(bench.interval(logs), (0.5, 0.5), rtol=1e-14)
 
 
-def test_share_is_of_the_ceilings_gain():
+def test_share_is_that_of_the_ceilings_gain():
     def errors(*values):
         return np.array([[[value, 0.0, 0.0]] for value in values])
 
@@ -108,7 +109,7 @@ def test_short_restarts_end_with_the_training():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--choose",)])
-def test_quick_run_reads_no_test_part_and_goes_on_from_its_cache(options, tmp_path):
+def test_quick_run_reads_no_test_part_and_resumes_from_its_cache(options, tmp_path):
     output, cache = tmp_path / "results.md", tmp_path / "cache.jsonl"
     command = [sys.executable, "-W", "error", SCRIPT, "--quick", *options]
     command += ["--output", output, "--cache", cache]

@@ -1,4 +1,4 @@
-"""The main job, as the README's command runs it."""
+"""The quickstart example runs as README's command runs it."""
 
 import re
 import subprocess
