@@ -14,11 +14,13 @@ from skorch import NeuralNet
 from skorch.utils import multi_indexing
 from torch.utils.data import Dataset
 
+from sklr._param_groups import guessed_reference, initial_rates
 from sklr._training._data import AdaptedDataset
 from sklr._training._inputs import n_samples
 from sklr._training._seeding import seeded
 from sklr._training._target import make_silent
 from sklr._validation import ParameterValueError
+from sklr.callbacks._base import own_lr
 from sklr.data import ArrayDataset
 
 
@@ -33,10 +35,14 @@ class DryRun:
         targets as a column if its output is one; empty if it has its own way to be fed.
     output : ndarray or None
         Its prediction for two samples; None if it could not make one.
+    reference_lr : float
+        The initial rate that a schedule's rate takes the place of: the optimizer's own, or the
+        highest group's if no group has that.
     """
 
     params: dict[str, Any]
     output: npt.NDArray[Any] | None
+    reference_lr: float
 
     @property
     def output_shape(self) -> tuple[int, ...] | None:
@@ -70,10 +76,11 @@ def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
     make_silent(untrained)
     with seeded(0):
         begin_training(untrained, X, y)
+        reference = _reference_lr(untrained)
         if isinstance(X, Dataset):
-            return DryRun({}, None)
+            return DryRun({}, None, reference)
         if not _takes_adapted_data(net):
-            return DryRun({}, _output(untrained, X))
+            return DryRun({}, _output(untrained, X), reference)
         params: dict[str, Any] = {"dataset": AdaptedDataset}
         dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
         if dtypes and not hasattr(net, "dataset__dtype"):
@@ -91,7 +98,15 @@ def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
     shape = () if output is None else output.shape
     if shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
         params["dataset__columns"] = True
-    return DryRun(params, output)
+    return DryRun(params, output, reference)
+
+
+def _reference_lr(net: NeuralNet) -> float:
+    # A net's class may keep its optimizer elsewhere, under a name of its own.
+    optimizer = getattr(net, "optimizer_", None)
+    if optimizer is None:
+        return own_lr(net)
+    return guessed_reference(initial_rates(optimizer.param_groups), own_lr(net))
 
 
 def begin_training(net: NeuralNet, X: Any, y: Any) -> NeuralNet:
@@ -125,7 +140,3 @@ def _output(net: NeuralNet, X: Any) -> npt.NDArray[Any] | None:
         return np.asarray(net.predict_proba(rows))
     except Exception:  # whatever is wrong, training raises it in its own words
         return None
-
-
-# TEMPORARY, until the callers have the new names.
-Rehearsal, rehearse, begin = DryRun, dry_run, begin_training

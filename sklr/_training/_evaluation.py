@@ -171,9 +171,3 @@ def weighted_mean(losses: Array, weights: Array | None) -> float:
         return float(losses.mean())
     counted = weights > 0
     return float(np.average(losses[counted], weights=weights[counted]))
-
-
-# TEMPORARY
-Judge = Evaluation
-RowsLoss = DatasetLoss = ValidationLoss
-MinusScore = ValidationScore

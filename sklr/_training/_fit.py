@@ -45,8 +45,3 @@ def fit_net(
         else:
             net.partial_fit(X, y, epochs=epochs, **fit_params)
     return net
-
-
-# TEMPORARY
-def run(net: NeuralNet, X: Any, y: Any, epochs: int | None = None) -> None:
-    fit_net(net, X, y, epochs=epochs)

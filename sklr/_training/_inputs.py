@@ -148,7 +148,3 @@ def check_targets_given(owner: Any, X: Any, y: Any, *, required: bool) -> None:
     # The net finds out how long inputs are that only it takes.
     if y is not None and not is_for_nets(X):
         check_consistent_length(X, y)
-
-
-# TEMPORARY
-check_targets_are_there = check_targets_given

@@ -243,17 +243,3 @@ def default_score(estimator: Any, y: Any, predicted: Any, **params: Any) -> floa
     """Return what scikit-learn's estimators score by themselves: accuracy or R²."""
     metric = accuracy_score if is_classifier(estimator) else r2_score
     return float(metric(y, predicted, **params))
-
-
-# TEMPORARY
-def encode_labels(net: NeuralNet, y: Any) -> Any:
-    labels = Labels.of(net, y)
-    return labels.encoder, labels.encode(y)
-
-
-def matching_columns(proba: Array, n_classes: int) -> Array:
-    return Labels(np.arange(n_classes), np.arange(n_classes), np.dtype(np.int64)).select(proba)
-
-
-def chosen_labels(net: NeuralNet, proba: Array, classes: Array) -> Array:
-    return np.asarray(classes[chosen_indices(net, proba)])

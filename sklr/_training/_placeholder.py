@@ -82,7 +82,3 @@ class NetPlaceholder(BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         return get_tags(self.net)
-
-
-# TEMPORARY
-NetSlot = NetPlaceholder

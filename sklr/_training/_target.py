@@ -237,9 +237,3 @@ def group_params(net: NeuralNet) -> list[Any] | None:
     if groups and any("lr" in options for _, options in groups):
         return list(groups)
     return None
-
-
-# TEMPORARY
-def find_net(owner: object, estimator: Any) -> tuple[str, NeuralNet]:
-    target = find_target(owner, estimator)
-    return target.prefix, target.net
