@@ -91,15 +91,21 @@ def follow_user(groups: Groups, own_lr: float) -> None:
         group for group in groups if RATIO in group and not _is_written(groups, group, group["lr"])
     ]
     rates = [float(group["lr"]) for group in changed]
-    if changed and len(changed) == len(groups):
-        for group in groups:
-            group.pop(REFERENCE, None)
-        _note(groups, rates, guessed_reference(rates, own_lr), own_lr)
-    else:
+    if len(changed) < len(groups):
         reference = _noted_reference(groups, own_lr)
         for group, lr in zip(changed, rates, strict=True):
             group[RATIO] = lr / reference if reference else 1.0
             _own_tensor(group)
+        return
+    # skorch writes `lr` and `optimizer__lr` to all groups: they stand for the reference, and the
+    # groups keep their proportions.
+    same = len(set(rates)) == 1
+    reference = rates[0] if same else guessed_reference(rates, own_lr)
+    for group, lr in zip(groups, rates, strict=True):
+        group.pop(REFERENCE, None)
+        if not same:
+            group[RATIO] = lr / reference
+        _refer(group, reference, own_lr)
 
 
 def warn_of_excess(rates: list[float], reference: float, remedy: str) -> None:
@@ -116,9 +122,13 @@ def warn_of_excess(rates: list[float], reference: float, remedy: str) -> None:
 def _note(groups: Groups, rates: list[float], reference: float, own_lr: float) -> None:
     for group, lr in zip(groups, rates, strict=True):
         group[RATIO] = lr / reference if reference else 1.0
-        if reference != own_lr:
-            group[REFERENCE] = reference
-        _own_tensor(group)
+        _refer(group, reference, own_lr)
+
+
+def _refer(group: Group, reference: float, own_lr: float) -> None:
+    if reference != own_lr:
+        group[REFERENCE] = reference
+    _own_tensor(group)
 
 
 def _noted_reference(groups: Groups, own_lr: float) -> float:

@@ -120,7 +120,11 @@ def check_number(
     if limits:
         requirement += " " + limits
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        if name.endswith("lr") and isinstance(value, Sequence | np.ndarray) and len(value) > 1:
+        if (
+            name.endswith("lr")
+            and isinstance(value, list | tuple | np.ndarray)
+            and np.size(value) > 1
+        ):
             requirement += ", of which each parameter group keeps its proportion: give a group a "
             requirement += "rate of its own in the optimizer's parameter groups"
         raise ParameterTypeError(owner, name, requirement, value)

@@ -77,6 +77,17 @@ EVERY_NAMED = pytest.mark.parametrize("name", sorted(NAMED))
 EVERY_UNIT = pytest.mark.parametrize("unit", UNITS)
 
 
+def in_units(names):
+    """Each of the names in one unit, and one of those with lengths in all three."""
+    pairs = [(name, UNITS[i % 3]) for i, name in enumerate(sorted(names))]
+    pairs += [("CyclicalLR", unit) for unit in UNITS]
+    return pytest.mark.parametrize(("name", "unit"), list(dict.fromkeys(pairs)))
+
+
+EVERY_IN_UNITS = in_units(SCHEDULES)
+NAMED_IN_UNITS = in_units(NAMED)
+
+
 class Linear(nn.Module):
     """4 to 2, with the same weights each time and in each process; global seeds stay alone."""
 

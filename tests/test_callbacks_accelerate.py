@@ -4,7 +4,7 @@ import pytest
 from callback_helpers import (
     EPOCHS,
     EVERY,
-    EVERY_UNIT,
+    EVERY_IN_UNITS,
     LR,
     STEPS,
     Interrupt,
@@ -98,8 +98,7 @@ def test_plain_training_is_the_same(name):
 ACCUMULATED = [0, 0, 1, 1, 2]
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_micro_batches_do_not_advance(name, unit):
     net = accelerated(planned(name, unit), accumulate=2).fit(X, Y)
     steps = [3 * epoch + step for epoch in range(EPOCHS) for step in ACCUMULATED]

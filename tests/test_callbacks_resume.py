@@ -11,10 +11,11 @@ from callback_helpers import (
     BATCH,
     EPOCHS,
     EVERY,
+    EVERY_IN_UNITS,
     EVERY_NAMED,
-    EVERY_UNIT,
     LR,
     NAMED,
+    NAMED_IN_UNITS,
     SCHEDULES,
     STEPS,
     Interrupt,
@@ -53,16 +54,14 @@ MOMENTUM = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}
 # --- partial_fit, warm_start, pickle, load_params ---
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_fit_and_partial_fit(name, unit):
     net = fit(planned(name, unit), epochs=2).partial_fit(X, Y, epochs=3)
     assert_same_training(net, straight(name, unit))
     assert net.history[:, "lr"] == straight(name, unit).history[:, "lr"]
 
 
-@EVERY_UNIT
-@EVERY_NAMED
+@NAMED_IN_UNITS
 def test_max_epochs_of_each_part_and_n_epochs_of_the_whole(name, unit):
     net = fit(planned(name, unit), max_epochs=2).set_params(max_epochs=3).partial_fit(X, Y)
     assert_same_training(net, straight(name, unit))
@@ -88,8 +87,7 @@ def test_epoch_by_epoch_shuffled_with_momentum(name):
     assert_same_training(nets[0], nets[2])
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_warm_start(name, unit):
     net = fit(planned(name, unit), epochs=2, warm_start=True).fit(X, Y, epochs=3)
     assert_same_training(net, straight(name, unit))
@@ -101,8 +99,7 @@ def test_a_new_fit_begins_anew(name):
     assert_same_training(net, straight(name))
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_pickle_between_epochs(name, unit):
     net = pickle.loads(pickle.dumps(fit(planned(name, unit), epochs=2)))
     net.partial_fit(X, Y, epochs=3)
@@ -122,8 +119,7 @@ class PickleInMidEpoch(Callback):
             net.pickled_ = pickle.dumps(net)
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_pickle_in_mid_epoch(name, unit):
     pickler = ("pickle", PickleInMidEpoch(7))
     net = make_net(callbacks=[("lr", planned(name, unit)), pickler]).fit(X, Y, epochs=2)
@@ -143,8 +139,7 @@ def test_a_pickle_holds_no_second_copy_of_the_weights(name):
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_save_and_load(name, unit, with_optimizer, tmp_path):
     """The plan, n_epochs=None, comes from the loaded history too."""
     files = {"f_params": tmp_path / "params.pt", "f_history": tmp_path / "history.json"}
@@ -238,8 +233,7 @@ def test_interrupt_and_go_on(name, hook, first):
     assert rates(net) == rates(straight(name))[: DONE[hook](at) + 2 * STEPS]
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_interrupt_in_mid_epoch_in_every_unit(name, unit):
     net = make_net(callbacks=[("lr", planned(name, unit)), ("stop", Interrupt())])
     interrupted(net, 7)
@@ -311,8 +305,7 @@ def test_going_on_after_an_error_at_the_start():
 # --- another batch size ---
 
 
-@EVERY_UNIT
-@EVERY_NAMED
+@NAMED_IN_UNITS
 def test_changed_batch_size(name, unit):
     """Twice the batches: an epoch is as long as before, a batch half as long."""
     net = fit(make(name, unit), epochs=2)
@@ -326,8 +319,7 @@ def test_changed_batch_size(name, unit):
     np.testing.assert_allclose(rates(net), [*before, *after], rtol=1e-12, atol=1e-17)
 
 
-@EVERY_UNIT
-@EVERY_NAMED
+@NAMED_IN_UNITS
 def test_changed_batch_size_in_mid_epoch(name, unit):
     """7 of 25 batches of 10 rows are done, then come batches of 3 rows, 17 in an epoch."""
     net = make_net(callbacks=[("lr", make(name, unit)), ("stop", Interrupt())])

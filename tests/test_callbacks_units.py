@@ -8,9 +8,10 @@ import torch
 from callback_helpers import (
     EPOCHS,
     EVERY,
+    EVERY_IN_UNITS,
     EVERY_NAMED,
-    EVERY_UNIT,
     LR,
+    NAMED_IN_UNITS,
     OTHERS,
     SCHEDULES,
     STEPS,
@@ -44,7 +45,7 @@ def in_unit(name, unit, **params):
     if name == "ExponentialDecay":
         params["gamma"] = OTHERS[name]["gamma"] ** (steps / STEPS)
     if name == "InverseTimeDecay":
-        params["rate"] = OTHERS[name]["rate"] * steps / STEPS
+        params["decay_rate"] = OTHERS[name]["decay_rate"] * steps / STEPS
     if name == "CyclicalLR":
         params |= {"mode": "exp_range", "gamma": 0.8 ** (steps / STEPS)}
     if name == "StepDecay":
@@ -62,8 +63,7 @@ def test_units_agree(name, warmup):
     np.testing.assert_allclose(trained[2], trained[0], rtol=1e-12)
 
 
-@EVERY_UNIT
-@EVERY_NAMED
+@NAMED_IN_UNITS
 def test_warmup_in_every_unit(name, unit):
     """A line from zero, left one step early, to the schedule's first rate; then the schedule."""
     net = fit(make(name, unit, warmup=5 / UNIT_STEPS[unit]))
@@ -180,16 +180,15 @@ NO_RATES = [
 ]
 
 
-@pytest.mark.parametrize("at", [0, 7])
-@EVERY_UNIT
 @pytest.mark.parametrize(("rate", "error"), NO_RATES, ids=repr)
-def test_rates_that_a_function_may_not_give(rate, error, unit, at):
-    function = Schedule(lambda p: rate if p * UNIT_STEPS[unit] >= at - 1e-9 else 0.1, unit)
+def test_rates_that_a_function_may_not_give(rate, error):
+    at = 7
+    function = Schedule(lambda p: rate if p * STEPS * EPOCHS >= at - 1e-9 else 0.1, "fraction")
     net = make_net(function)
     with pytest.raises(error) as caught:
         net.fit(X, Y)
     assert str(caught.value) == (
-        f"The 'schedule' parameter of Schedule must give a finite rate at least 0. "
+        f"The 'schedule' parameter of Schedule must return a finite rate at least 0. "
         f"Got {rate!r} instead."
     )
     # No step was done with it.
@@ -227,8 +226,7 @@ class Counted(Stream):
         return len(X)
 
 
-@EVERY_UNIT
-@EVERY
+@EVERY_IN_UNITS
 def test_data_without_a_length(name, unit):
     """What counts batches works; the rest says what to pass instead."""
     callback = make(name, unit)
@@ -244,7 +242,7 @@ def test_data_without_a_length(name, unit):
         assert text.startswith(f"The 'n_epochs' parameter of {name} must be a length in steps")
         assert "pass Schedule(schedule) with a schedule of sklr.schedules and its n_steps" in text
     else:
-        assert text.startswith(f"The 'unit' parameter of {name} must be 'batch' where the training")
+        assert text.startswith(f"The 'unit' parameter of {name} must be 'batch' if the training")
         assert text.endswith(f"Got {unit!r} instead.")
     assert net.optimizer_.used == []
 

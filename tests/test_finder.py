@@ -1,6 +1,9 @@
 """LRFinder: one ramp, each loss beside the rate that produced it."""
 
+import copy
 import math
+import pickle
+import signal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from sklearn.base import clone
 from skorch.callbacks import Callback
 from skorch.dataset import Dataset, ValidSplit
 from skorch.exceptions import NotInitializedError
@@ -148,7 +152,7 @@ class InForward(MLP):
     def forward(self, X):
         if self.training == self.where:
             if self.left == 0:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             self.left -= 1
         return super().forward(X)
 
@@ -161,7 +165,7 @@ class InLoading(Dataset):
     def __getitem__(self, index):
         InLoading.left -= 1
         if InLoading.left < 0:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return super().__getitem__(index)
 
 
@@ -171,11 +175,14 @@ class InHook(Callback):
     def __init__(self, hook, epochs=1, batches=3):
         self.hook, self.epochs, self.batches = hook, epochs, batches
 
+    def interrupt(self):
+        signal.raise_signal(signal.SIGINT)
+
     def notify(self, hook, net):
         batches = net.history[-1, "batches"]
         due = hook.startswith("on_epoch") or len(batches) == self.batches
         if hook == self.hook and len(net.history) == self.epochs and due:
-            raise KeyboardInterrupt
+            self.interrupt()
 
     def on_epoch_begin(self, net, **kwargs):
         self.notify("on_epoch_begin", net)
@@ -208,6 +215,34 @@ INTERRUPTIONS = {
 }
 
 
+class Stop(InHook):
+    """Ends the training as callbacks do, which is nobody's Ctrl-C."""
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("name", ["forward", "end of a batch", "begin of a validation batch"])
+def test_who_has_a_handler_of_ones_own_is_left_with_it(name, first):
+    params, other = INTERRUPTIONS[name]
+    callbacks = [LRFinder(n_steps=50)] if other is None else [LRFinder(n_steps=50), other]
+    before = signal.getsignal(signal.SIGINT)
+    net = make_classifier(callbacks=callbacks[:: 1 if first else -1], max_epochs=20, **params)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X_DIGITS, Y_DIGITS)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("hook", ["on_batch_begin", "on_batch_end", "on_epoch_begin"])
+@pytest.mark.parametrize("split", [None, ValidSplit(5)])
+def test_a_callback_that_ends_the_training_is_not_taken_for_ctrl_c(hook, split):
+    finder = LRFinder(n_steps=50)
+    net = make_classifier(callbacks=[finder, Stop(hook)], max_epochs=20, train_split=split)
+    net.fit(X_DIGITS, Y_DIGITS)
+    assert finder.ended_ is None
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("name", INTERRUPTIONS)
 def test_an_interruption_reaches_the_user(name, first):
@@ -235,7 +270,7 @@ def test_an_interruption_of_the_loading_reaches_the_user(call, monkeypatch):
 
 def test_an_interruption_before_the_first_epoch_reaches_the_user():
     def interrupt(dataset, y=None, **kwargs):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     finder = LRFinder(n_steps=20)
     net = make_classifier(callbacks=[("finder", finder)], max_epochs=20)
@@ -250,7 +285,7 @@ def test_an_interruption_before_the_first_epoch_reaches_the_user():
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("split", [None, ValidSplit(5)])
 def test_a_training_that_ends_between_epochs_raises_nothing(split, first):
-    finder, stopping = LRFinder(n_steps=100), InHook("on_epoch_end", epochs=3)
+    finder, stopping = LRFinder(n_steps=100), Stop("on_epoch_end", epochs=3)
     callbacks = [finder, stopping][:: 1 if first else -1]
     net = make_classifier(callbacks=callbacks, max_epochs=20, train_split=split)
     net.fit(X_DIGITS, Y_DIGITS)
@@ -467,3 +502,96 @@ def test_a_ramp_after_a_diverged_one_is_as_on_a_fresh_net():
     net.fit(X_DIGITS, Y_DIGITS)
     assert (finder.lrs_, finder.losses_, finder.ended_) == first
     assert first[2] == "diverged"
+
+
+def without(net, *names):
+    net.callbacks_ = [(name, callback) for name, callback in net.callbacks_ if name not in names]
+
+
+class Raises(nn.Module):
+    """A module that raises from a call on, as distributions do at NaN."""
+
+    def __init__(self, call, error=ValueError):
+        super().__init__()
+        self.left, self.error = call, error
+        self.inner = MLP()
+
+    def forward(self, X):
+        if self.training and self.left == 0:
+            raise self.error("of the module")
+        self.left -= self.training
+        return self.inner(X)
+
+
+def test_an_exception_after_a_step_is_a_divergence():
+    finder = LRFinder(n_steps=50)
+    net = fit(finder, module=Raises, module__call=30)
+    assert (finder.ended_, finder.error_) == ("raised", "ValueError: of the module")
+    assert len(finder.lrs_) == len(finder.losses_) == 31
+    assert finder.losses_[-1] == math.inf
+    assert finder.lrs_ == [finder.ramp()(step) for step in range(31)]
+    assert np.isfinite(finder.losses_[:-1]).all()
+    assert "exception after 31 steps" in finder.plot().ax_.get_title()
+    # Nothing of the guard is left: the next exception is the user's again.
+    without(net, "finder")
+    with pytest.raises(ValueError, match="of the module"):
+        net.partial_fit(X_DIGITS, Y_DIGITS)
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, ZeroDivisionError])
+def test_an_exception_in_the_first_step_is_the_users(error):
+    before = signal.getsignal(signal.SIGINT)
+    finder = LRFinder(n_steps=50)
+    with pytest.raises(error, match="of the module"):
+        fit(finder, module=Raises, module__call=0, module__error=error)
+    assert finder.ended_ is None
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+class CopiesInTraining(Callback):
+    """Pickles, copies and clones the net within a step."""
+
+    def on_grad_computed(self, net, **kwargs):
+        if not hasattr(self, "copies_"):
+            self.copies_ = [pickle.loads(pickle.dumps(net)), copy.deepcopy(net), clone(net)]
+
+
+def test_a_net_can_be_copied_while_its_steps_are_guarded():
+    copies = CopiesInTraining()
+    net = make_classifier(
+        callbacks=[("finder", LRFinder(n_steps=20)), ("copies", copies)], max_epochs=20
+    )
+    params = set(net.get_params(deep=False))
+    kind = type(net)
+    net.fit(X_DIGITS, Y_DIGITS)
+    assert type(net) is kind
+    pickled, copied, cloned = copies.copies_
+    assert type(pickled) is type(copied) is kind
+    for other in (pickled, copied, cloned):
+        assert set(other.get_params(deep=False)) == params
+        assert len(other.partial_fit(X_DIGITS, Y_DIGITS).history) > 0
+
+
+def test_an_exception_elsewhere_leaves_no_guard_to_the_next_training():
+    net = make_classifier(
+        callbacks=[("finder", LRFinder(n_steps=50)), ("other", FailsAfter(3))],
+        max_epochs=20,
+        module=Raises,
+        module__call=5,
+    )
+    with pytest.raises(RuntimeError, match="of a callback"):
+        net.fit(X_DIGITS, Y_DIGITS)
+    without(net, "finder", "other")
+    with pytest.raises(ValueError, match="of the module"):
+        net.partial_fit(X_DIGITS, Y_DIGITS)
+
+
+class FailsAfter(Callback):
+    """Raises after some batches, outside of the step."""
+
+    def __init__(self, n_batches):
+        self.n_batches = n_batches
+
+    def on_batch_end(self, net, **kwargs):
+        if len(net.history[-1, "batches"]) == self.n_batches:
+            raise RuntimeError("of a callback")

@@ -181,7 +181,7 @@ def test_last_lr_is_what_was_written(group_lrs):
     [
         ((None, None), (1.0, 1.0)),
         ((None, 0.01), (1.0, 0.01 / 0.1)),
-        ((0.02, None, 0.4), (0.02 / 0.1, 1.0, 0.4 / 0.1)),
+        ((0.02, None, 0.04), (0.02 / 0.1, 1.0, 0.04 / 0.1)),
         # Where all groups have one rate there is no proportion to keep, whatever it is.
         ((0.7,), (1.0,)),
         ((0.7, 0.7), (1.0, 1.0)),
@@ -195,6 +195,25 @@ def test_groups_keep_their_proportion_to_the_rate_of_the_optimizer(group_lrs, ra
     optimizer = make_sgd(group_lrs=group_lrs)
     scheduler = ScheduleLR(optimizer, saw)
     assert train(optimizer, scheduler, N_STEPS) == expected(saw, ratios=ratios)
+
+
+def test_a_group_above_the_schedule_is_warned_of():
+    """Groups of 1 : 0.1 whose state was loaded, where the lower has the optimizer's new rate."""
+    optimizer = make_sgd(lr=0.01, group_lrs=(0.1, None))
+    with pytest.warns(UserWarning, match=r"Parameter group 0 trains at 10 times .* reference_lr"):
+        scheduler = ScheduleLR(optimizer, saw)
+    assert scheduler.get_last_lr() == [saw(0) * (0.1 / 0.01), saw(0)]
+    optimizer = make_sgd(lr=0.01, group_lrs=(0.1, None))
+    scheduler = ScheduleLR(optimizer, saw, reference_lr=0.1)
+    assert train(optimizer, scheduler, N_STEPS) == expected(saw, ratios=(1.0, 0.01 / 0.1))
+
+
+@pytest.mark.parametrize("epoch", [[1, 2], 1.5, "1", -1, True])
+def test_a_step_to_no_epoch(epoch):
+    scheduler = ScheduleLR(make_sgd(), saw)
+    with pytest.raises((TypeError, ValueError), match="'epoch' parameter of ScheduleLR must be"):
+        scheduler.step(epoch)
+    assert scheduler.last_epoch == 0
 
 
 def test_a_rate_of_zero_is_nothing_to_be_in_proportion_to():

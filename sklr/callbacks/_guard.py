@@ -73,8 +73,13 @@ class _GuardedNet(NeuralNet):
         return self.on_train_end(net, *args, **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        made_by, args, *rest = super().__reduce_ex__(protocol)
-        return made_by, tuple(self._own if arg is type(self) else arg for arg in args), *rest
+        _, _, *state = super().__reduce_ex__(protocol)
+        return _new, (self._own,), *state
+
+
+def _new(kind: type[NeuralNet]) -> NeuralNet:
+    """Return a net without its state, for pickle and copy."""
+    return kind.__new__(kind)
 
 
 _handlers: WeakKeyDictionary[NeuralNet, Handler] = WeakKeyDictionary()
