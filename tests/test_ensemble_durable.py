@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,7 @@ def make(folder, optimizer=SGD, schedule=None, **params):
         Breaking,
         optimizer=optimizer,
         lr=0.05,
-        train_split=ValidSplit(5, stratified=True),
-        **(momentum | params),
+        **{"train_split": ValidSplit(5, stratified=True), **momentum, **params},
     )
     return SnapshotEnsemble(
         net, n_snapshots=3, schedule=schedule, checkpoint_dir=folder, random_state=0
@@ -213,15 +213,15 @@ class Moves(Callback):
 
 
 def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
-    (tmp_path / "away").mkdir()
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        fit(make("runs", callbacks=[Moves("away")]), breaks_at=20)
-    assert not list((tmp_path / "away").iterdir())
-    monkeypatch.chdir(tmp_path)
-    fit(make("runs", callbacks=[Moves(str(tmp_path / "away"))]))
-    assert len(list((tmp_path / "runs").iterdir())) == 2
-    assert not list((tmp_path / "away").iterdir())
+    away = tmp_path / "away"
+    away.mkdir()
+    for breaks_at in (20, None):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(KeyboardInterrupt) if breaks_at else nullcontext():
+            fit(make("runs", callbacks=[Moves(str(away))]), breaks_at)
+    assert Breaking.step == 48 - 16
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    assert not list(away.iterdir())
 
 
 class Counts(Callback):

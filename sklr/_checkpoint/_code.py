@@ -56,7 +56,7 @@ class Sources:
 
     def _take_function(self, function: FunctionType) -> None:
         code = function.__code__
-        if _is_library(code.co_filename):
+        if is_library(code.co_filename):
             return
         text = self._take_file(code.co_filename, function.__globals__)
         if not (text and _holds(_compiled(text, code.co_filename), code)):
@@ -68,7 +68,7 @@ class Sources:
 
     def _take_file(self, filename: str, namespace: dict[str, Any]) -> str:
         """Take in a file of the user's, and those that it imports; return its text."""
-        if not filename or _is_library(filename):
+        if not filename or is_library(filename):
             return ""
         linecache.checkcache(filename)
         text = "".join(linecache.getlines(filename, namespace))
@@ -97,7 +97,8 @@ def _unwrapped(item: Any) -> Iterator[Any]:
 
 
 @lru_cache(maxsize=4096)
-def _is_library(filename: str) -> bool:
+def is_library(filename: str) -> bool:
+    """Return whether a file belongs to an installed package, or to Python itself."""
     parts = {"site-packages", "dist-packages"} & set(Path(filename).parts)
     return bool(parts) or filename.startswith(("<frozen", *LIBRARIES))
 

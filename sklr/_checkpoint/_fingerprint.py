@@ -17,7 +17,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset
 
-from sklr._checkpoint._code import Sources
+from sklr._checkpoint._code import Sources, is_library
 from sklr._training._seeding import seeded
 
 PACKAGES = ("numpy", "sklearn", "skorch", "sklr", "torch")
@@ -211,9 +211,10 @@ class _Hash:
 
 @lru_cache(maxsize=256)
 def _enclosed(cls: type) -> list[Any]:
-    """Return the methods of a class that use variables around it."""
+    """Return the methods of a class, but those of libraries, that use variables around it."""
     items = [item for base in cls.__mro__ for item in vars(base).values()]
-    return [item for item in items if inspect.isfunction(item) and item.__closure__]
+    functions = [item for item in items if inspect.isfunction(item) and item.__closure__]
+    return [item for item in functions if not is_library(item.__code__.co_filename)]
 
 
 def _closure(function: Any) -> list[Any]:
