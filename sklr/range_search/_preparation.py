@@ -94,6 +94,8 @@ class Prepared:
         Steps of the estimator's own whole training; None if the data has no length.
     adapted : dict
         Parameters with which the net takes the data.
+    reference_lr : float
+        The rate of the net's groups that a suggestion takes the place of, others in proportion.
     preprocessing : estimator
         The fitted estimator with a placeholder for the net; the placeholder alone for a bare net.
     """
@@ -103,6 +105,7 @@ class Prepared:
     evaluation: Evaluation | None
     training_steps: int | None
     adapted: dict[str, Any]
+    reference_lr: float
     preprocessing: Any
 
     @property
@@ -142,7 +145,7 @@ def prepare(request: Request) -> tuple[Prepared, TrainingData]:
     weights = relative_weights(request.sample_weight)
     silent = _silent_net(request, dry, holdout, None if weights is None else _rows(weights, rows))
     evaluation, validation = _evaluation(request, holdout, shell, placeholder, weights)
-    prepared = Prepared(silent, params, evaluation, steps, dry.params, shell)
+    prepared = Prepared(silent, params, evaluation, steps, dry.params, dry.reference_lr, shell)
     return prepared, TrainingData(X, y, *validation)
 
 

@@ -237,6 +237,9 @@ def wider_range(
         wider = (min_lr, max_lr * (100 if is_log else 10))
     elif summary.status == "diverged_at_start":
         wider = (min_lr / 1_000, max_lr) if is_log else (min_lr, max_lr / 100)
+    elif summary.status == "flat" and is_log and min_lr > summary.divergence_lr / 100:
+        # Two decades below the divergence are more than the fall takes: it may lie lower.
+        wider = (min_lr / 1_000, max_lr)
     elif summary.status == "ok" and np.isnan(summary.descent_lr) and (is_log or min_lr > 0):
         wider = (min_lr / 100 if is_log else 0.0, max_lr)
     if wider is None or wider[1] > HIGHEST_LR or wider[0] >= wider[1]:

@@ -70,7 +70,7 @@ def make_suggestion(
         status=summary.status,
         message=" ".join(word for word in words if word),
         verified=answered and bool(trials),
-        params=_params(target, summary, lr) if answered else {},
+        params=_params(target, summary, lr, prepared.reference_lr) if answered else {},
         cost_steps=test.steps + sum(trial.steps for trial in trials),
         seconds=seconds,
     )
@@ -114,7 +114,9 @@ def _verified(
     return replace(summary, lr=lr, base_lr=base, max_lr=peak, finding=f"{finding}.")
 
 
-def _params(target: Target, summary: _curves.CurveSummary, lr: float) -> dict[str, Any]:
+def _params(
+    target: Target, summary: _curves.CurveSummary, lr: float, reference_lr: float
+) -> dict[str, Any]:
     """Return the suggestion as parameters of the estimator: those of its schedule, or the rate.
 
     A schedule scales each parameter group from its initial rate. Without one, groups with rates of
@@ -130,7 +132,7 @@ def _params(target: Target, summary: _curves.CurveSummary, lr: float) -> dict[st
     params: dict[str, Any] = {f"{prefix}{name}": lr}
     groups = group_params(net)
     if groups is not None:
-        factor = lr / float(getattr(net, name))
+        factor = lr / reference_lr
         params[f"{prefix}optimizer__param_groups"] = [
             (pattern, options | {"lr": factor * options["lr"]} if "lr" in options else options)
             for pattern, options in groups
