@@ -18,13 +18,14 @@ from skorch.history import History
 from torch.utils.data import Dataset
 
 from sklr._module_state import ModuleState
-from sklr._training._dry_run import DryRun, dry_run
+from sklr._training._dry_run import DryRun
 from sklr._training._holdout import all_agree
 from sklr._training._inputs import check_inputs, check_targets_given, n_samples
 from sklr._training._parallel import Tasks
 from sklr._training._sample_weight import check_weights
 from sklr._training._target import replace_schedule
 from sklr.ensemble import _persistence as persistence
+from sklr.ensemble._adaptation import adapt
 from sklr.ensemble._assessment import (
     assess_average,
     assess_members,
@@ -163,7 +164,7 @@ class BaseSnapshotEnsemble(
         stripped = {**parameters, "train_split": None, "warm_start": False}
         stripped = {key: value for key, value in stripped.items() if not key.startswith("_")}
         net = clone(type(self.estimator)(**stripped))
-        dry = dry_run(net, X, y)
+        dry = adapt(net, X, y)
         self._check_outputs(dry)
         self._adapted = dry.params
         return net.set_params(**dry.params), self._shaped(y, dry)

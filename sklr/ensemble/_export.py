@@ -19,7 +19,8 @@ from sklr._module_state import module_state, original
 from sklr._training._inputs import is_for_nets
 from sklr._training._labels import Labels, chosen_indices, flat
 from sklr._validation import ParameterTypeError
-from sklr.ensemble._prediction import make_member, nonlinearity, predicts_by_module
+from sklr.ensemble._adaptation import InFloat32, nonlinearity
+from sklr.ensemble._prediction import make_member, predicts_by_module
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
@@ -229,7 +230,11 @@ def ensemble_module(ensemble: BaseSnapshotEnsemble) -> EnsembleModule:
     copies = [make_member(net, module_state(net.module_)) for net in nets]
     module = EnsembleModule(
         [original(net.module_) for net in copies],
-        [nonlinearity(net) for net in nets],
+        [_in_own_dtype(nonlinearity(net)) for net in nets],
         np.full(len(nets), 1 / len(nets)) if weights is None else weights,
     )
     return module.eval().requires_grad_(False)
+
+
+def _in_own_dtype(function: Any) -> Any:
+    return function.nonlinearity if isinstance(function, InFloat32) else function

@@ -28,6 +28,7 @@ from sklr._validation import Description, ParameterTypeError
 from sklr._warnings import warn
 from sklr.callbacks import Snapshots
 from sklr.callbacks._base import ScheduleCallback
+from sklr.ensemble._adaptation import predict_in_float32
 from sklr.ensemble._parameters import (
     check_count,
     check_holdouts,
@@ -96,15 +97,16 @@ class Training:
 
 
 class ModuleCheck(Callback):
-    """Raise before the first step if members would lack a part of the net."""
+    """Raise before the first step if members would lack a part of the net, or could not predict."""
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Check that the net has one module."""
+        """Check that the net has one module, which predicts."""
         # Private, but the only list of what a net's subclass may have added.
         if net._modules != ["module"]:
             requirement = "be all that the net trains: members are made of it alone"
             got = Description(", ".join(f"{name}_" for name in net._modules))
             raise ParameterTypeError(net, "module", requirement, got)
+        predict_in_float32(net)
 
 
 def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any) -> list[Run]:
@@ -146,7 +148,7 @@ def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any
         run_folder = None if folder is None else folder / f"run_{i + 1}"
         runs.append(Run(run_seed, schedule, holdout, plan, run_folder))
     check_count(ensemble, len(runs[0].plan.snapshot_steps))
-    check_holdouts(ensemble, [run.holdout for run in runs])
+    check_holdouts(ensemble, [run.holdout for run in runs], sample_weight)
     return runs
 
 

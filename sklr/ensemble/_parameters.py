@@ -97,7 +97,8 @@ def choose_schedule(ensemble: BaseSnapshotEnsemble) -> ScheduleCallback:
         If the net has a schedule that cannot say when snapshots are due.
     """
     if ensemble.schedule is not None:
-        return clone(ensemble.schedule, safe=False)
+        given: ScheduleCallback = clone(ensemble.schedule, safe=False)
+        return given
     _, own = find_schedule(ensemble.estimator)
     if own is not None:
         return own
@@ -146,10 +147,14 @@ def check_count(ensemble: BaseSnapshotEnsemble, count: int) -> None:
         given_weights(ensemble, n_members * int(ensemble.n_runs))
 
 
-def check_holdouts(ensemble: BaseSnapshotEnsemble, holdouts: list[Holdout]) -> None:
+def check_holdouts(
+    ensemble: BaseSnapshotEnsemble, holdouts: list[Holdout], sample_weight: Any
+) -> None:
     """Check what depends on the validation data of each run, before the first one trains."""
     if isinstance(ensemble.weights, str):
-        if not holdouts[0].has_validation:
+        rows = holdouts[0].valid_rows
+        unweighted = rows is not None and sample_weight is not None
+        if not holdouts[0].has_validation or (unweighted and not sample_weight[rows].any()):
             raise _nothing_to_learn_from(ensemble)
         if not all_agree(holdouts):
             requirement = (

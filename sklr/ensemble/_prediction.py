@@ -21,6 +21,7 @@ from sklr._module_state import ModuleState, load_module_state, original
 from sklr._training._seeding import seeded
 from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
+from sklr.ensemble._adaptation import nonlinearity, predict_in_float32
 
 Array = npt.NDArray[Any]
 
@@ -59,6 +60,7 @@ def make_member(net: NeuralNet, state: ModuleState, *, share: bool = False) -> N
     """
     with seeded(0):
         member = clone(net).initialize()
+    predict_in_float32(member)
     load_module_state(member.module_, state)
     if share:
         for name, tensor in original(member.module_).state_dict(keep_vars=True).items():
@@ -109,17 +111,8 @@ def member_outputs(
         predictions = []
         for output, function in zip(outputs, nonlinearities, strict=True):
             predicted = function(output[0] if isinstance(output, tuple) else output)
-            # numpy has no bfloat16.
-            predicted = predicted.float() if predicted.dtype == torch.bfloat16 else predicted
             predictions.append(finish(to_numpy(predicted)))
         yield np.stack(predictions)
-
-
-def nonlinearity(net: NeuralNet) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return the function with which a net makes predictions of its module's outputs."""
-    # Private, but the only place that knows what skorch infers from the criterion.
-    function: Callable[[torch.Tensor], torch.Tensor] = net._get_predict_nonlinearity()
-    return function
 
 
 def count_samples(net: NeuralNet, X: Any) -> int | None:
@@ -232,7 +225,8 @@ class _Slices:
 
     def _fetch(self, part: slice) -> tuple[Any, list[int]]:
         rows = self.dataset[part][0]
-        if any(leaf.is_floating_point() and leaf.isinf().any() for leaf in _leaves(rows)):
+        # A sum is not finite if a value is not, and takes the least time.
+        if not all(leaf.sum().isfinite() for leaf in _leaves(rows) if leaf.is_floating_point()):
             self._check_cast(part, rows)
         rows = to_tensor(rows, device=self.members[0].device)
         return rows, [leaf._version for leaf in _leaves(rows)]

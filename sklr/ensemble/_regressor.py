@@ -16,6 +16,7 @@ from sklr._training._dry_run import DryRun
 from sklr._training._evaluation import squared_errors
 from sklr._training._labels import flat_targets
 from sklr._validation import ParameterValueError
+from sklr.ensemble._adaptation import in_dtype_of_targets
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, spread
 from sklr.ensemble._export import voting_regressor
@@ -156,7 +157,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     def _shaped(self, y: Array, dry: DryRun) -> Array:
         # A net that feeds itself is given the shape that its loss compares with its output.
         column = not dry.params and (dry.output_shape is None or len(dry.output_shape) > 1)
-        return y.reshape(-1, 1) if column else y
+        return in_dtype_of_targets(dry, y.reshape(-1, 1) if column else y)
 
     def _finish(self, output: Array) -> Array:
         return output.reshape(len(output))

@@ -132,4 +132,5 @@ def is_materially_higher(losses: Array, others: Array, weights: Array | None = N
     excess = losses - others
     mean = float(parts @ excess)
     standard_error = np.sqrt(parts**2 @ (excess - mean) ** 2)
-    return mean > max(STANDARD_ERRORS * standard_error, MATERIAL * abs(float(parts @ others)))
+    noise = STANDARD_ERRORS * float(standard_error)
+    return mean > max(noise, MATERIAL * abs(float(parts @ others)))

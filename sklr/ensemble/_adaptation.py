@@ -1,0 +1,96 @@
+"""Adapt a net to its data: the dry run, bfloat16 modules, and inputs of a wrong shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import clone, is_classifier
+from skorch import NeuralNet
+from torch.utils.data import Dataset
+
+from sklr._training._dry_run import DryRun, begin_training, dry_run
+from sklr._training._inputs import n_samples, take_rows
+from sklr._training._seeding import seeded
+from sklr._training._target import make_silent
+
+BFLOAT16 = "bfloat16"
+
+
+class InFloat32:
+    """A nonlinearity whose results numpy can hold.
+
+    Parameters
+    ----------
+    nonlinearity : callable
+        The net's own.
+    """
+
+    def __init__(self, nonlinearity: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self.nonlinearity = nonlinearity
+
+    def __call__(self, output: torch.Tensor) -> torch.Tensor:
+        """Return the result in float32."""
+        return self.nonlinearity(output).float()
+
+
+def predict_in_float32(net: NeuralNet) -> None:
+    """Make an initialized net predict if its module is in bfloat16, which numpy lacks."""
+    if any(p.dtype == torch.bfloat16 for p in net.module_.parameters()):
+        # Not by set_params, which makes parts of an initialized net anew.
+        vars(net)["predict_nonlinearity"] = InFloat32(nonlinearity(net))
+
+
+def nonlinearity(net: NeuralNet) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function with which a net makes predictions of its module's outputs."""
+    # Private, but the only place that knows what skorch infers from the criterion.
+    function: Callable[[torch.Tensor], torch.Tensor] = net._get_predict_nonlinearity()
+    return function
+
+
+def in_dtype_of_targets(dry: DryRun, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a regression's targets in a dtype that becomes the net's, batch by batch."""
+    return y.astype(np.float64) if dry.params.get("dataset__dtype") == BFLOAT16 else y
+
+
+def adapt(net: NeuralNet, X: Any, y: Any) -> DryRun:
+    """Return what the net makes of its data, and the parameters with which it takes them.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The net, not initialized; it stays as it is.
+    X, y : object
+        What it is to be trained on.
+
+    Raises
+    ------
+    ValueError
+        If torch cannot predict X, as with a wrong number of features.
+    """
+    dry = dry_run(net, X, y)
+    if dry.output is not None or isinstance(X, Dataset):
+        return dry
+    params, in_bfloat16 = dict(dry.params), dry.params.get("dataset__dtype") == BFLOAT16
+    if in_bfloat16 and getattr(getattr(X, "dtype", None), "kind", "f") == "f":
+        params["dataset__floats"] = True
+    untrained = clone(net).set_params(**params)
+    make_silent(untrained)
+    with seeded(0):
+        begin_training(untrained, X, y)
+        predict_in_float32(untrained)
+        try:
+            rows = take_rows(X, np.arange(min(2, n_samples(X))))
+            output = np.asarray(untrained.predict_proba(rows))
+        except RuntimeError as error:
+            shape = np.shape(X) if hasattr(X, "shape") else {k: np.shape(X[k]) for k in X}
+            raise ValueError(f"The net cannot predict X of shape {shape}: {error}") from error
+        except Exception:  # nothing of torch's: a net of its own kind may train well
+            return dry
+    if in_bfloat16 and output.shape[1:] == (1,) and not is_classifier(net):
+        params["dataset__columns"] = True
+    return replace(dry, params=params, output=output)
