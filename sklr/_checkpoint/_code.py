@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
-import inspect
 import linecache
 import os
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -47,9 +44,12 @@ class Sources:
             for base in value.__mro__:
                 self.take(sys.modules.get(base.__module__))
                 for item in vars(base).values():
-                    for part in _unwrapped(item):
-                        self.take(part)
+                    self.take(item)
+        elif isinstance(value, property | cached_property | staticmethod | classmethod):
+            for name in ("fget", "fset", "fdel", "func", "__func__"):
+                self.take(getattr(value, name, None))
         elif isinstance(value, FunctionType):
+            self.take(getattr(value, "__wrapped__", None))
             self._take_function(value)
         elif isinstance(value, ModuleType):
             self._take_file(getattr(value, "__file__", None) or "", vars(value))
@@ -59,12 +59,12 @@ class Sources:
         if is_library(code.co_filename):
             return
         text = self._take_file(code.co_filename, function.__globals__)
-        if not (text and _holds(_compiled(text, code.co_filename), code)):
-            self._add(function.__qualname__, *map(repr, _described(code)))
-        for name in _names(code):
-            value = function.__globals__.get(name)
-            if isinstance(value, type | FunctionType | ModuleType):
-                self.take(value)
+        if code not in _codes(text):
+            for part in _parts(code):
+                constants = [c for c in part.co_consts if not isinstance(c, CodeType)]
+                self._add(str([function.__qualname__, part.co_code, part.co_names, constants]))
+        for name in {name for part in _parts(code) for name in part.co_names}:
+            self.take(function.__globals__.get(name))
 
     def _take_file(self, filename: str, namespace: dict[str, Any]) -> str:
         """Take in a file of the user's, and those that it imports; return its text."""
@@ -73,27 +73,16 @@ class Sources:
         linecache.checkcache(filename)
         text = "".join(linecache.getlines(filename, namespace))
         if text and self._add(text):
-            for name in _imports(text, filename, str(namespace.get("__package__") or "")):
+            for name in _imports(text, str(namespace.get("__package__") or "")):
                 self.take(sys.modules.get(name))
         return text
 
-    def _add(self, *texts: str) -> bool:
+    def _add(self, text: str) -> bool:
         """Add a piece, and return whether it is new."""
-        digest = blake2b("\0".join(texts).encode(), digest_size=16).hexdigest()
+        digest = blake2b(text.encode(), digest_size=16).hexdigest()
         is_new = digest not in self.digests
         self.digests.add(digest)
         return is_new
-
-
-def _unwrapped(item: Any) -> Iterator[Any]:
-    """Yield the functions that an item of a class is made of."""
-    if isinstance(item, property):
-        yield from (item.fget, item.fset, item.fdel)
-    elif isinstance(item, cached_property):
-        yield item.func
-    elif isinstance(item, FunctionType | type | staticmethod | classmethod):
-        function: Any = getattr(item, "__func__", item)
-        yield from (function, inspect.unwrap(function))
 
 
 @lru_cache(maxsize=4096)
@@ -103,36 +92,29 @@ def is_library(filename: str) -> bool:
     return bool(parts) or filename.startswith(("<frozen", *LIBRARIES))
 
 
-def _imports(text: str, filename: str, package: str) -> Iterator[str]:
-    """Yield the names of the modules that a text imports."""
-    try:
-        tree = ast.parse(text, filename)
-    except SyntaxError:  # of a cell of a notebook, such as %timeit
-        return
-    for node in ast.walk(tree):
+def _imports(text: str, package: str) -> Iterator[str]:
+    """Yield the names of the modules that a text, of a module of a package, imports."""
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
-            with suppress(ImportError):  # beyond the package, in a branch that never runs
-                name = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                yield name
-                yield from (f"{name}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            name = ".".join(filter(None, (base, node.module)))
+            yield from (name, *(f"{name}.{alias.name}" for alias in node.names))
 
 
 @lru_cache(maxsize=64)
-def _compiled(text: str, filename: str) -> CodeType | None:
+def _parsed(text: str) -> ast.Module:
     try:
-        return compile(text, filename, "exec", dont_inherit=True)
-    except SyntaxError:
-        return None
+        return ast.parse(text)
+    except SyntaxError:  # a file that is being edited
+        return ast.Module([], [])
 
 
-def _holds(whole: CodeType | None, code: CodeType) -> bool:
-    """Return whether code is a part of what a text compiles to."""
-    return whole is not None and (
-        whole == code
-        or any(_holds(part, code) for part in whole.co_consts if isinstance(part, CodeType))
-    )
+@lru_cache(maxsize=64)
+def _codes(text: str) -> set[CodeType]:
+    """Return the code that a text compiles to."""
+    return set(_parts(compile(_parsed(text), "", "exec", dont_inherit=True)))
 
 
 def _parts(code: CodeType) -> Iterator[CodeType]:
@@ -141,16 +123,3 @@ def _parts(code: CodeType) -> Iterator[CodeType]:
     for part in code.co_consts:
         if isinstance(part, CodeType):
             yield from _parts(part)
-
-
-def _names(code: CodeType) -> set[str]:
-    return {name for part in _parts(code) for name in part.co_names}
-
-
-def _described(code: CodeType) -> Iterator[tuple[Any, ...]]:
-    """Yield code without its place in a file, and without addresses in memory."""
-    for part in _parts(code):
-        constants = [item for item in part.co_consts if not isinstance(item, CodeType)]
-        # A frozenset of text is in another order in each process.
-        ordered = [sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c) for c in constants]
-        yield part.co_code, part.co_names, part.co_varnames, tuple(map(str, ordered))

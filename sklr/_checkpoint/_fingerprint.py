@@ -92,11 +92,6 @@ class _Hash:
             self._array(value)
         elif isinstance(value, torch.Tensor):
             self._tensor(value)
-        elif hasattr(value, "tocsr"):
-            rows: Any = value
-            self._text("sparse", str(rows.shape))
-            rows = rows.tocsr()
-            self.add([rows.data, rows.indices, rows.indptr])
         elif hasattr(type(value), "columns") and hasattr(value, "to_numpy"):
             self._class("frame", type(value))
             self.add([str(name) for name in value.columns])

@@ -35,7 +35,7 @@ SHAPE: dict[str, Any] = {
     "params": {"weights": (None, str, [NUMBER]), "combine": str},
     "members": [str],
     "fetches_batches": bool,
-    "adapted": {str: (None, str, bool, *NUMBER)},
+    "adapted": {str: (None, str, bool, *NUMBER, [NUMBER])},
     "histories": [HISTORY],
     "diversity": (None, dict.fromkeys(DIVERSITY, (None, list))),
     "arrays": dict.fromkeys(ARRAYS, (None, ARRAY)),
@@ -164,7 +164,8 @@ def _net(ensemble: Any, values: dict[str, Any]) -> tuple[NeuralNet, dict[str, An
             raise ValueError(f"{key!r} is no parameter that a fit sets")
     if values["fetches_batches"]:
         adapted["dataset"] = AdaptedDataset
-    net = clone(ensemble.estimator).set_params(warm_start=False, **adapted)
+    # A member needs no validation set, which may be a part of the split.
+    net = clone(ensemble.estimator).set_params(warm_start=False, train_split=None, **adapted)
     replace_schedule(net, [])
     return net, adapted
 
