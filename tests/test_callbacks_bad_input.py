@@ -229,7 +229,7 @@ def test_together(callback, error, text):
 
 
 @pytest.mark.parametrize(
-    ("name", "lr"), zip(sorted(NAMED), itertools.cycle([0.0, NAN, INF]), strict=False)
+    ("name", "lr"), list(zip(sorted(NAMED), itertools.cycle([0.0, NAN, INF]), strict=False))
 )
 def test_a_net_whose_own_rate_is_none(name, lr):
     """The rate that a peak of None stands for is checked as the peak."""

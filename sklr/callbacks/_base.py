@@ -183,8 +183,9 @@ class ScheduleCallback(Callback):
         _check_alone(net)
         check_option(self, "unit", self.unit, UNITS)
         if net in runs:
-            # An exception has left it on in the training before.
+            # An exception has ended the training before.
             runs[net].stop_watch()
+            runs[net].release()
         runs[net] = Run(net)
 
     def on_epoch_begin(
@@ -228,13 +229,6 @@ class ScheduleCallback(Callback):
         if training:
             runs[net].begin_step()
 
-    def on_grad_computed(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        """Write the rate to groups that later callbacks have added, before their first step."""
-        run = runs.get(net)
-        # There is none, or no step, in a step that the user takes by hand.
-        if run is not None and not math.isnan(run.lr):
-            run.rewrite()
-
     def on_batch_end(
         self, net: NeuralNet, batch: Any = None, training: bool | None = None, **kwargs: Any
     ) -> None:
@@ -244,6 +238,10 @@ class ScheduleCallback(Callback):
             run.end_step()
             if run.accelerator is not None:
                 net.history.record(_progress.OPTIMIZER_STEPS, run.steps_in_epoch)
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        """Leave the optimizer to the user."""
+        runs[net].release()
 
     def _snapshot_horizon(self, net: NeuralNet, run: Run) -> int | None:
         """Return the steps for which snapshots are to be known; None if nothing can be."""

@@ -182,6 +182,7 @@ class LRFinder(ScheduleCallback):
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Raise the user's interruption, which skorch swallows."""
+        super().on_train_end(net, X=X, y=y, **kwargs)
         if runs[net].stop_watch() and self.ended_ is None:
             raise KeyboardInterrupt
 

@@ -79,7 +79,7 @@ class _GuardedNet(NeuralNet):
 
 def _new(kind: type[NeuralNet]) -> NeuralNet:
     """Return a net without its state, for pickle and copy."""
-    return kind.__new__(kind)
+    return object.__new__(kind)
 
 
 _handlers: WeakKeyDictionary[NeuralNet, Handler] = WeakKeyDictionary()

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from skorch import NeuralNet
+from torch.utils.hooks import RemovableHandle
 
 from sklr._interrupts import InterruptWatch
 from sklr._param_groups import RATIO, WRITTEN, Groups, momentum_writer, note_ratios, rate_writer
@@ -81,6 +82,7 @@ class Run:
         self.rate: Rate
         self.momentum: Rate | None = None
         self._watch = InterruptWatch()
+        self._hook: RemovableHandle | None = None
         self._snapshot_horizon: int | None = None
 
     @property
@@ -118,7 +120,18 @@ class Run:
         """Take the net's optimizer for this epoch, and return the rate that a peak of None is."""
         self._optimizer = net_optimizer(net)
         self._own_lr = own_lr
+        self.release()
+        # Callbacks that stand later may add groups after the step has begun; accelerate's optimizer
+        # holds the one that steps.
+        steps = getattr(self._optimizer, "optimizer", self._optimizer)
+        self._hook = steps.register_step_pre_hook(lambda *args: self.rewrite())
         return self._note_groups(stated)
+
+    def release(self) -> None:
+        """Leave the optimizer to itself."""
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
         """Bind what each step touches: the groups and this epoch's row of the history."""
