@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from joblib import parallel_config
+from joblib.parallel import get_active_backend
 from sklearn.utils.parallel import delayed
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+
+
+@contextmanager
+def sent_once(data: Iterable[Any]) -> Iterator[None]:
+    """Let joblib's dask backend send data once to each worker, for all calls within.
+
+    By itself it sends arguments anew with each call of a `Parallel`, and a search makes several.
+    Other backends share memory, or keep files of large arrays, as they are.
+
+    Parameters
+    ----------
+    data : iterable
+        Arguments of tasks; those that are arrays are sent ahead.
+    """
+    backend, n_jobs = get_active_backend()
+    client = getattr(backend, "client", None)
+    arrays = [value for value in data if isinstance(value, np.ndarray)]
+    if client is None or not arrays:
+        yield
+        return
+    with parallel_config(backend="dask", client=client, n_jobs=n_jobs, scatter=arrays):
+        yield
 
 
 class Tasks:

@@ -21,9 +21,8 @@ from skorch import NeuralNet
 
 from sklr import _curves
 from sklr._training._inputs import check_inputs, is_for_nets
-from sklr._training._parallel import Tasks
+from sklr._training._parallel import Tasks, sent_once
 from sklr._training._placeholder import NetPlaceholder
-from sklr._training._seeding import seeded_without_turn
 from sklr._training._target import find_target, fitted_part
 from sklr._warnings import warn
 from sklr.plotting import LRRangeDisplay
@@ -237,11 +236,9 @@ class LRRangeSearch(
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=request.X, y=request.y)
         seeds = draw_seeds(self.random_state, (1 + MAX_EXTENSIONS) * settings.n_repeats)
-        # Preprocessing and split are the user's code, which may train in threads of its own.
-        with seeded_without_turn(seeds.split):
-            prepared, data = prepare(request)
+        prepared, data = prepare(request, seeds.split)
         budget = self._share_budget(settings, prepared)
-        with Parallel(n_jobs=self.n_jobs) as parallel:
+        with sent_once(data), Parallel(n_jobs=self.n_jobs) as parallel:
             tasks = Tasks(self, context, parallel)
             test = run_test(tasks, prepared, data, settings, budget, iter(seeds.ramps))
             trials = try_candidates(tasks, prepared, data, budget, test, seeds.trials)
