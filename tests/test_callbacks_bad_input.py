@@ -194,12 +194,12 @@ TOGETHER = [
     (SGDR(min_lr=0.2, max_lr=0.2), ValueError,
      "The 'max_lr' parameter of SGDR must be greater than min_lr=0.2. Got 0.2 instead."),
     (StepDecay(every=2, milestones=[1, 2]), ValueError,
-     "The 'every' parameter of StepDecay must be None where 'milestones' is given. Got 2 instead."),
+     "The 'every' parameter of StepDecay must be None if 'milestones' is given. Got 2 instead."),
     (OneCycle(min_momentum=0.8), TypeError,
-     "The 'max_momentum' parameter of OneCycle must be a number where the other bound is one. "
+     "The 'max_momentum' parameter of OneCycle must be a number if the other bound is one. "
      "Got None instead."),
     (OneCycle(max_momentum=0.8), TypeError,
-     "The 'min_momentum' parameter of OneCycle must be a number where the other bound is one. "
+     "The 'min_momentum' parameter of OneCycle must be a number if the other bound is one. "
      "Got None instead."),
     (OneCycle(min_momentum=0.9, max_momentum=0.8), ValueError,
      "The 'max_momentum' parameter of OneCycle must be greater than min_momentum=0.9 and less than "

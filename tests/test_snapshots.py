@@ -107,9 +107,6 @@ def test_buffers_are_kept_and_copies_share_nothing():
     [
         pytest.param([Snapshots()], id="no schedule"),
         pytest.param([Snapshots(), Schedule(lambda step: 0.1)], id="a bare function"),
-        pytest.param(
-            [Schedule(schedules.Constant(lr=0.1), unit="epoch"), Snapshots()], id="in epochs"
-        ),
     ],
 )
 def test_without_a_schedule_that_can_tell_it_is_refused(callbacks):

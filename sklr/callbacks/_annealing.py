@@ -31,7 +31,7 @@ class StepDecay(NamedSchedule):
     warmup : float, default=0
         Length of a linear warm-up in `unit`, after which the schedule begins.
     n_epochs : int, default=None
-        Epochs of the whole training, where `unit` is 'fraction'; None is the `max_epochs` of the
+        Epochs of the whole training, if `unit` is 'fraction'; None is the `max_epochs` of the
         first fit. Training past them holds the last rate and warns.
 
     Raises
@@ -66,7 +66,7 @@ class StepDecay(NamedSchedule):
         lr = self._peak("lr", plan)
         if self.every is not None:
             if self.milestones is not None:
-                requirement = "be None where 'milestones' is given"
+                requirement = "be None if 'milestones' is given"
                 raise ParameterValueError(self, "every", requirement, self.every)
             every = self._length("every", plan)
             return schedules.StepDecay(lr=lr, factor=self.factor, every=every)
@@ -93,7 +93,7 @@ class ExponentialDecay(NamedSchedule):
     warmup : float, default=0
         Length of a linear warm-up in `unit`, after which the schedule begins.
     n_epochs : int, default=None
-        Epochs of the whole training, where `unit` is 'fraction'; None is the `max_epochs` of the
+        Epochs of the whole training, if `unit` is 'fraction'; None is the `max_epochs` of the
         first fit. Training past them holds the last rate and warns.
 
     Raises
@@ -138,7 +138,7 @@ class InverseTimeDecay(NamedSchedule):
     warmup : float, default=0
         Length of a linear warm-up in `unit`, after which the schedule begins.
     n_epochs : int, default=None
-        Epochs of the whole training, where `unit` is 'fraction'; None is the `max_epochs` of the
+        Epochs of the whole training, if `unit` is 'fraction'; None is the `max_epochs` of the
         first fit. Training past them holds the last rate and warns.
 
     Raises

@@ -28,7 +28,7 @@ class MomentumCycle(NamedSchedule):
             return None
         if self.min_momentum is None or self.max_momentum is None:
             name = "min_momentum" if self.min_momentum is None else "max_momentum"
-            raise ParameterTypeError(self, name, "be a number where the other bound is one", None)
+            raise ParameterTypeError(self, name, "be a number if the other bound is one", None)
         low = check_number(self, "min_momentum", self.min_momentum, at_least=0, below=1)
         high = check_number(
             self, "max_momentum", self.max_momentum, above=("min_momentum", low), below=1
@@ -70,7 +70,7 @@ class CyclicalLR(MomentumCycle):
     warmup : float, default=0
         Length of a linear warm-up in `unit`, after which the schedule begins.
     n_epochs : int, default=None
-        Epochs of the whole training, where `unit` is 'fraction'; None is the `max_epochs` of the
+        Epochs of the whole training, if `unit` is 'fraction'; None is the `max_epochs` of the
         first fit. Training past them holds the last rate and warns.
 
     Raises
@@ -129,7 +129,7 @@ class SGDR(NamedSchedule):
     warmup : float, default=0
         Length of a linear warm-up in `unit`, after which the schedule begins.
     n_epochs : int, default=None
-        Epochs of the whole training, where `unit` is 'fraction'; None is the `max_epochs` of the
+        Epochs of the whole training, if `unit` is 'fraction'; None is the `max_epochs` of the
         first fit. Training past them holds the last rate and warns.
 
     Raises

@@ -9,22 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from skorch import NeuralNet
-
 Row = dict[str, Any]
 """One epoch of a skorch history."""
 
 # skorch hides keys that end so from its log.
 PLANNED_STEPS = "planned_batch_count"
-"""Steps that the epoch was to have; tells what part of an interrupted epoch was done."""
+"""Steps that the epoch was to have; to know what part of an interrupted epoch was done."""
 TOTAL_STEPS = "total_batch_count"
 """Steps that the whole training was to have, at this epoch's steps per epoch."""
 OPTIMIZER_STEPS = "optimizer_batch_count"
-"""Optimizer steps of the epoch, where they are not its batches (accelerate)."""
+"""Optimizer steps of the epoch, if they are not its batches (accelerate)."""
 
 
 def row_steps(row: Row) -> int:
-    """Give the steps done in an epoch, whole or interrupted."""
+    """Return the steps done in an epoch, whole or interrupted."""
     if OPTIMIZER_STEPS in row:
         return int(row[OPTIMIZER_STEPS])
     if "train_batch_count" in row:
@@ -39,7 +37,7 @@ class Done:
     Parameters
     ----------
     steps_per_epoch : int or None
-        Length of the present training's epochs; None where it is not known.
+        Length of the present training's epochs; None if it is not known.
 
     Attributes
     ----------
@@ -72,32 +70,9 @@ class Done:
 
 
 def planned_epochs(rows: Sequence[Row]) -> int | None:
-    """Give the epochs that the first fit was to have, or None where no schedule noted them."""
+    """Return the epochs that the first fit was to have, or None if no schedule noted them."""
     for row in rows:
         # A fit that was cut before its first epoch began left a row without a plan.
         if TOTAL_STEPS in row:
             return int(row[TOTAL_STEPS]) // int(row[PLANNED_STEPS])
     return None
-
-
-def was_interrupted(net: NeuralNet, *, validates: bool = False) -> bool:
-    """Tell whether a training was cut within an epoch, as by the user's Ctrl-C.
-
-    skorch swallows it; a callback that stops a training does so between epochs.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        A net whose training has ended.
-    validates : bool, default=False
-        Whether its epochs are known to end with a validation; the history alone tells that only
-        from the first batch of one on.
-    """
-    if not net.history:
-        return False
-    epoch = net.history[-1]
-    if "train_batch_count" not in epoch:
-        return True
-    # A batch has a row from its beginning on.
-    validates = validates or len(epoch["batches"]) > epoch["train_batch_count"]
-    return validates and "valid_batch_count" not in epoch

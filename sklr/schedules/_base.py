@@ -88,7 +88,7 @@ class BaseSchedule(ABC):
         Returns
         -------
         float or ndarray of float64
-            The rate; an array of the steps' shape where they are an array.
+            The rate; an array of the steps' shape if they are an array.
 
         Raises
         ------
@@ -118,10 +118,10 @@ class BaseSchedule(ABC):
 
     @abstractmethod
     def _rate(self, t: Any, xp: Any) -> Any:
-        """Give the rate of step t >= 0: one number with xp=Scalar, or an array with xp=numpy."""
+        """Return the rate of step t >= 0: one number with xp=Scalar, or an array with xp=numpy."""
 
     def snapshot_steps(self, n_steps: int) -> tuple[int, ...]:
-        """Give the counts of completed steps after which a snapshot of the weights is due.
+        """Return the counts of completed steps after which a snapshot of the weights is due.
 
         Parameters
         ----------
@@ -243,12 +243,12 @@ class BaseSchedule(ABC):
 
 
 def between(low: Any, high: Any, weight: Any) -> Any:
-    """Give the point between low (weight 0) and high (weight 1), exact at both ends."""
+    """Return the point between low (weight 0) and high (weight 1), exact at both ends."""
     return low * (1.0 - weight) + high * weight
 
 
 def half_cosine(x: Any, xp: Any) -> Any:
-    """Give the cosine's fall from 1 at x=0 to 0 at x=1, exact at both ends."""
+    """Return the cosine's fall from 1 at x=0 to 0 at x=1, exact at both ends."""
     return (1.0 + xp.cos(math.pi * x)) / 2.0
 
 
@@ -259,19 +259,19 @@ def whole(steps: float) -> float:
 
 
 def even_end(cycle: Any, n_steps: int, n_cycles: int, xp: Any) -> Any:
-    """Give the end, in steps, of the first `cycle` of `n_cycles` cycles that share n_steps."""
+    """Return the end, in steps, of the first `cycle` of `n_cycles` cycles that share n_steps."""
     return xp.rint(cycle * n_steps / n_cycles)
 
 
 def even_cycle(t: Any, n_steps: int, n_cycles: int, xp: Any) -> tuple[Any, Any]:
-    """Give start and end of the cycle of step t < n_steps, of cycles that share n_steps evenly."""
+    """Return start and end of the cycle of step t < n_steps, of cycles that share n_steps evenly."""
     guess = xp.floor((xp.floor(t) + 0.5) * n_cycles / n_steps)
     cycle = locate(t, guess, lambda k: even_end(k, n_steps, n_cycles, xp), xp)
     return even_end(cycle, n_steps, n_cycles, xp), even_end(cycle + 1, n_steps, n_cycles, xp)
 
 
 def locate(t: Any, guess: Any, end: Any, xp: Any) -> Any:
-    """Give the cycle that holds step t, from a guess that is at most one off.
+    """Return the cycle that holds step t, from a guess that is at most one off.
 
     Ends are rounded to whole steps, and the guess comes from floating point; only comparing with
     the ends themselves makes the restart exact.

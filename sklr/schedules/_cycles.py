@@ -81,7 +81,7 @@ class CyclicalLR(BaseSchedule):
         return between(self.base_lr, self.max_lr, self._weight(t, xp))
 
     def _weight(self, t: Any, xp: Any) -> Any:
-        """Give the height above the base as a part of the whole amplitude."""
+        """Return the height above the base as a part of the whole amplitude."""
         cycle = xp.floor(1 + t / (2 * self.step_size))
         x = abs(t / self.step_size - 2 * cycle + 1)
         height = xp.maximum(0.0, 1.0 - x)
@@ -155,13 +155,13 @@ class SGDR(BaseSchedule):
         crossing = self._crossing()
         if crossing is not None:
             requirement = (
-                f"be at most max_decay={self.max_decay:g} where min_lr is above 0: "
+                f"be at most max_decay={self.max_decay:g} if min_lr is above 0: "
                 f"the floor would pass its peak in cycle {crossing + 1}"
             )
             raise ParameterValueError(self, "min_decay", requirement, self.min_decay)
 
     def _crossing(self) -> int | None:
-        """Give the first cycle, from 0, whose floor reaches its peak."""
+        """Return the first cycle, from 0, whose floor reaches its peak."""
         if self.min_lr == 0 or self.min_decay <= self.max_decay:
             return None
         ratio = math.log(self.max_lr / self.min_lr) / math.log(self.min_decay / self.max_decay)
@@ -178,7 +178,7 @@ class SGDR(BaseSchedule):
         return n_cycles + (self.cycle_length * self.cycle_mult**n_cycles >= 1)
 
     def _end(self, cycle: Any, xp: Any) -> Any:
-        """Give the step at which cycle `cycle` (from 0) begins and the one before it ends."""
+        """Return the step at which cycle `cycle` (from 0) begins and the one before it ends."""
         if self.cycle_mult == 1:
             return xp.rint(self.cycle_length * cycle)
         growth = (self.cycle_mult**cycle - 1) / (self.cycle_mult - 1)
@@ -337,7 +337,7 @@ class OneCycle(BaseSchedule):
         return 1.0
 
     def _weight(self, t: Any, xp: Any) -> Any:
-        """Give the height: 0 at the first step, 1 at the peak, 0 at the last."""
+        """Return the height: 0 at the first step, 1 at the peak, 0 at the last."""
         peak, last = self._peak, self.n_steps - 1
         # A phase without length has no step of its own: its divisor is never used.
         up = t / (peak or 1.0)
@@ -440,7 +440,7 @@ def _decayed(lr: float, decay: float, cycle: Any) -> Any:
 
 
 def _whole_ends(ends: Iterable[float], n_steps: int) -> tuple[int, ...]:
-    """Give the first whole step at or after each rising end, without repeats, up to n_steps."""
+    """Return the first whole step at or after each rising end, without repeats, up to n_steps."""
     # An end that should be whole may come out a rounding error above it.
     whole = (math.ceil(end / ROUNDING) for end in ends)
     return tuple(dict.fromkeys(takewhile(lambda step: step <= n_steps, whole)))
