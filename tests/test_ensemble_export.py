@@ -14,6 +14,7 @@ from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
 from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
+from torch.nn.utils import weight_norm as old_weight_norm
 
 from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
 
@@ -122,6 +123,45 @@ def test_a_net_that_predicts_in_its_own_way_is_no_module():
     # The members of a VotingClassifier are the nets, which have their own way.
     voting = ensemble.to_voting()
     np.testing.assert_array_equal(voting.predict(X_DIGITS), ensemble.predict(X_DIGITS))
+
+
+class Normed(MLP):
+    """Has torch's old weight_norm, which keeps tensors that cannot be copied."""
+
+    def __init__(self, **sizes):
+        super().__init__(**sizes)
+        self.layers[0] = old_weight_norm(self.layers[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+def test_modules_that_cannot_be_copied(tmp_path):
+    ensemble = SnapshotEnsemble(make_classifier(Normed), n_snapshots=2, random_state=0)
+    ensemble.fit(X_DIGITS, WORDS).save(tmp_path)
+    for fitted in (ensemble, clone(ensemble).load(tmp_path)):
+        proba = fitted.predict_proba(X_DIGITS)
+        out = fitted.to_module()(torch.from_numpy(X_DIGITS))
+        np.testing.assert_allclose(out, proba, rtol=1e-4, atol=1e-6)
+
+
+class Halves(MLP):
+    def forward(self, left, right):
+        return super().forward(torch.cat([left, right], dim=1))
+
+
+@pytest.mark.parametrize("module", [MLP, Halves])
+def test_export_with_batches_of_any_size(module):
+    whole = torch.from_numpy(X_DIGITS)
+    X = whole if module is MLP else {"left": whole[:, :32], "right": whole[:, 32:]}
+    ensemble = SnapshotEnsemble(make_classifier(module), n_snapshots=2, random_state=0)
+    n = torch.export.Dim("n")
+    shapes = {0: n} if module is MLP else {"left": {0: n}, "right": {0: n}}
+    exported = torch.export.export(
+        ensemble.fit(X, WORDS).to_module(), (X,), dynamic_shapes=(shapes,)
+    )
+    few = whole[:7] if module is MLP else {name: part[:7] for name, part in X.items()}
+    np.testing.assert_allclose(
+        exported.module()(few), ensemble.predict_proba(few), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_before_fit():

@@ -5,14 +5,14 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
 from scipy import sparse
 from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from sklr import SnapshotEnsemble
+from sklr import SnapshotEnsemble, SnapshotEnsembleRegressor
 from sklr.ensemble import _prediction
 
 
@@ -93,10 +93,11 @@ class Codes(nn.Module):
 )
 def test_slices_give_what_each_member_gives_alone(net, X, monkeypatch):
     ensemble = fit(net, X)
-    # Some slices, of which the last is short. Batches of other sizes may round otherwise.
     monkeypatch.setattr(_prediction, "ROWS", 150)
-    assert [part.shape[1] for part in slices(ensemble, X)] == [150, 150, 150, 50]
+    assert [part.shape[1] for part in slices(ensemble, X)] == [32, 117, 117, 117, 117]
+    # Batches of other sizes may round otherwise.
     np.testing.assert_allclose(together(ensemble, X), alone(ensemble, X), rtol=2e-5, atol=1e-7)
+    monkeypatch.setattr(_prediction, "FIRST_ROWS", 50)
     monkeypatch.setattr(_prediction, "ROWS", 50)
     np.testing.assert_array_equal(together(ensemble, X), alone(ensemble, X))
 
@@ -122,7 +123,7 @@ class OwnDataset(Dataset):
 
 
 def of_class(cls, **params):
-    """Give the small classifier as a net of another class."""
+    """Return the small classifier as a net of another class."""
     defaults = make_classifier().get_params(deep=False)
     defaults = {name: value for name, value in defaults.items() if not name.startswith("_")}
     return cls(**(defaults | params))
@@ -249,9 +250,109 @@ def test_an_order_of_its_own_in_prediction_is_kept():
     np.testing.assert_array_equal(together(ensemble, X_DIGITS), alone(ensemble, X_DIGITS))
 
 
-def test_a_slice_holds_fewer_of_larger_samples():
-    wide = np.tile(X_DIGITS, 2)
-    net = make_classifier(module__n_inputs=128)
-    lengths = [part.shape[1] for part in slices(fit(net, wide), wide)]
-    assert lengths == [256, 244]
-    assert [part.shape[1] for part in slices(fit(), X_DIGITS)] == [500]
+class Widening(MLP):
+    """Makes 500 times as many values as it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(64, 32_000)
+
+    def forward(self, X):
+        return super().forward(X) + self.wide(X).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "largest"), [(MLP, 64), (Widening, 32_000)], ids=["inputs", "outputs"]
+)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_the_largest_output_of_a_layer_decides_the_length(module, largest, n_threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    monkeypatch.setattr(_prediction, "CACHE_BYTES", 4 * largest * 40)
+    ensemble = fit(make_classifier(module, max_epochs=3))
+    first, *others = (part.shape[1] for part in slices(ensemble, X_DIGITS))
+    assert first == 32
+    assert max(others) == {1: 39, 2: 78}[n_threads]
+    assert sum(others) == 468
+    assert max(others) - min(others) <= 1
+    # Hooks measured only the first slice.
+    assert not any(layer._forward_hooks for layer in ensemble.estimators_[0].module_.modules())
+
+
+def test_few_samples_are_one_slice():
+    ensemble = fit()
+    assert [part.shape[1] for part in slices(ensemble, X_DIGITS[:64])] == [64]
+    assert [part.shape[1] for part in slices(ensemble, X_DIGITS[:1])] == [1]
+    assert [part.shape[1] for part in slices(ensemble, X_DIGITS[:65])] == [32, 33]
+
+
+class Hides(MLP):
+    """Makes finite values of infinite ones."""
+
+    def forward(self, X):
+        return super().forward(X.tanh())
+
+
+class HalvesOf(MLP):
+    def forward(self, left, right):
+        return super().forward(torch.cat([left, right], dim=1).tanh())
+
+
+def spoilt(kind, value):
+    X = np.tile(X_DIGITS.astype(float), (3, 1))
+    X[7, 5] = X[1234, 0] = value
+    if kind == "tensor":
+        return torch.from_numpy(X)
+    if kind == "dict":
+        return {"left": X[:, :32], "right": torch.from_numpy(X[:, 32:])}
+    return sparse.csr_array(X) if kind == "sparse" else X
+
+
+METHODS = ("predict", "predict_proba", "transform", "staged_predict", "predict_uncertainty")
+
+
+def call(ensemble, method, X):
+    found = getattr(ensemble, method)(X)
+    return list(found) if method.startswith("staged") else found
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        pytest.param("array", 1e300, r"infinite in torch.float32.* such as 1e\+300", id="array"),
+        pytest.param("array", -4e38, "infinite in torch.float32", id="just too large"),
+        pytest.param("sparse", 1e300, "infinite in torch.float32", id="sparse"),
+        pytest.param("tensor", 1e300, "infinite in torch.float32", id="tensor"),
+        pytest.param("dict", 1e300, "infinite in torch.float32", id="dict"),
+        pytest.param("array", np.nan, "contains NaN", id="array NaN"),
+        pytest.param("tensor", np.nan, "not finite for 2 of 1500 samples", id="tensor NaN"),
+        pytest.param("dict", np.nan, "not finite for 2 of 1500 samples", id="dict NaN"),
+    ],
+)
+def test_what_is_not_finite_is_never_made_a_label(method, kind, value, text):
+    module = HalvesOf if kind == "dict" else Hides
+    X = {"left": X_DIGITS[:, :32], "right": X_DIGITS[:, 32:]} if kind == "dict" else X_DIGITS
+    for how in ("soft", "hard"):
+        if how == "hard" and method == "predict_proba":
+            continue
+        ensemble = fit(make_classifier(module, max_epochs=3), X, voting=how)
+        with pytest.raises(ValueError, match=text):
+            call(ensemble, method, spoilt(kind, value))
+
+
+@pytest.mark.parametrize("method", ["predict", "transform", "staged_predict"])
+def test_nor_a_regressors_prediction(method):
+    X = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 10)))
+    net = make_regressor(max_epochs=3)
+    ensemble = SnapshotEnsembleRegressor(net, n_snapshots=2, random_state=0)
+    ensemble.fit(X, np.zeros(300))
+    X[3, 2] = np.inf
+    with pytest.raises(ValueError, match="not finite for 1 of 300 samples"):
+        call(ensemble, method, X)
+
+
+def test_infinite_inputs_that_the_net_takes_are_no_fault():
+    ensemble = fit(make_classifier(Hides, max_epochs=3))
+    X = torch.from_numpy(X_DIGITS.copy())
+    X[0, 0] = np.inf
+    assert np.isfinite(ensemble.predict_proba(X)).all()

@@ -14,7 +14,6 @@ MINI_BATCHES = "mini-batches of repeated samples are others than of weighted one
 @parametrize_with_checks(
     [
         SnapshotEnsemble(lazy_classifier().set_params(lr=0.1), n_snapshots=2),
-        SnapshotEnsemble(lazy_classifier().set_params(lr=0.1), n_snapshots=2, voting="hard"),
         # Adam does not diverge on the checks' unscaled data.
         SnapshotEnsembleRegressor(
             lazy_regressor().set_params(optimizer=Adam, lr=0.1, max_epochs=20), n_snapshots=2

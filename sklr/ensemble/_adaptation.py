@@ -75,22 +75,42 @@ def adapt(net: NeuralNet, X: Any, y: Any) -> DryRun:
     dry = dry_run(net, X, y)
     if dry.output is not None or isinstance(X, Dataset):
         return dry
-    params, in_bfloat16 = dict(dry.params), dry.params.get("dataset__dtype") == BFLOAT16
-    if in_bfloat16 and getattr(getattr(X, "dtype", None), "kind", "f") == "f":
-        params["dataset__floats"] = True
+    in_bfloat16 = dry.params.get("dataset__dtype") == BFLOAT16
+    # As integers, as an Embedding takes them, and as floats.
+    as_floats = (False, True) if dry.params and hasattr(X, "dtype") else (False,)
+    for floats in as_floats:
+        params = dry.params | ({"dataset__floats": True} if floats else {})
+        try:
+            output = _output(net, params, X, y)
+        except RuntimeError as error:
+            if floats is as_floats[-1]:
+                raise ValueError(
+                    f"The net cannot predict X of shape {_shape(X)}: {error}"
+                ) from error
+        except Exception:  # nothing of torch's: a net of its own kind may train well
+            break
+        else:
+            if in_bfloat16 and output.shape[1:] == (1,) and not is_classifier(net):
+                params["dataset__columns"] = True
+            return replace(dry, params=params, output=output)
+    return dry
+
+
+def _output(net: NeuralNet, params: dict[str, Any], X: Any, y: Any) -> npt.NDArray[Any]:
+    """Return what a net predicts for two samples before its training."""
     untrained = clone(net).set_params(**params)
     make_silent(untrained)
     with seeded(0):
         begin_training(untrained, X, y)
         predict_in_float32(untrained)
-        try:
-            rows = take_rows(X, np.arange(min(2, n_samples(X))))
-            output = np.asarray(untrained.predict_proba(rows))
-        except RuntimeError as error:
-            shape = np.shape(X) if hasattr(X, "shape") else {k: np.shape(X[k]) for k in X}
-            raise ValueError(f"The net cannot predict X of shape {shape}: {error}") from error
-        except Exception:  # nothing of torch's: a net of its own kind may train well
-            return dry
-    if in_bfloat16 and output.shape[1:] == (1,) and not is_classifier(net):
-        params["dataset__columns"] = True
-    return replace(dry, params=params, output=output)
+        rows = take_rows(X, np.arange(min(2, n_samples(X))))
+        return np.asarray(untrained.predict_proba(rows))
+
+
+def _shape(X: Any) -> Any:
+    """Return the shape of inputs, or those of a dict of them."""
+    return (
+        {key: tuple(part.shape) for key, part in X.items()}
+        if isinstance(X, dict)
+        else tuple(X.shape)
+    )

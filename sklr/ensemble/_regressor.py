@@ -32,8 +32,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     estimator : NeuralNetRegressor
         The net to train; it is cloned.
     n_snapshots : int, default=None
-        Number of cycles of the default schedule; None is 5. With a schedule that has its own
-        number of cycles it must be None or equal.
+        Number of cycles of the default schedule; None is 5. With any other schedule it must be
+        None or equal to the number of its cycles.
     schedule : schedule callback, default=None
         Any callback of `sklr.callbacks` with a schedule of its own; None is the net's own schedule
         if it has one, else ``FastGeometric(pretrain_fraction=0.5)``, which did best on validation
@@ -41,18 +41,19 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     n_members : int, default=None
         Keep the last so many snapshots; None keeps all.
     weights : array-like of shape (n_members,) or 'greedy', default=None
-        Weights of the members; None weighs all alike. 'greedy' learns them by ensemble selection
-        (Caruana et al. 2004) on the data that the net's own `train_split` holds out.
+        Weights of the members; None weighs all equally. 'greedy' learns them by ensemble selection
+        (Caruana et al. 2004) on the net's validation data, where samples and classes count as they
+        do in the loss.
     combine : {'predictions', 'parameters'}, default='predictions'
-        Average what the members say, or their weights (stochastic weight averaging) into one net,
-        whose BatchNorm statistics are estimated anew; a warning tells where that is worse than
-        the members are in the mean.
+        Average the members' predictions, or their weights (stochastic weight averaging) into one
+        net, whose BatchNorm statistics are estimated anew; warns if that is materially worse than
+        the members are on average.
     n_runs : int, default=1
         Independent trainings, each from a seed of its own; their snapshots are members together.
     n_jobs : int, default=None
         Trainings at once, as in joblib.
     checkpoint_dir : path, default=None
-        Where to write, at the end of each epoch, what the training needs to go on. A fit of the
+        Folder for what a training needs to go on, written at the end of each epoch. A fit of the
         same estimator, data and `random_state` that was interrupted goes on from there, and ends
         bit for bit as if it had not been; with ``random_state=None`` it takes up the seed.
         Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
@@ -74,17 +75,18 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     weights_ : ndarray of shape (n_members,)
         The members' weights in fit, which sum to 1; `weights` set anew acts at once.
     member_scores_ : ndarray of shape (n_members,) or None
-        Each member's R² on the data that the net's own `train_split` holds out; None where it
-        holds out none, or several runs hold out different samples. With ``combine='parameters'``
-        those of the snapshots that were averaged.
+        Each member's R² on the net's validation data (its `train_split`), weighted by
+        `sample_weight`; None if there is none, or several runs validate on different samples. With
+        ``combine='parameters'`` those of the snapshots that were averaged.
     diversity_ : Bunch or None
         `correlation` and `disagreement` of pairs of them on the same data, each of shape
         (n_members, n_members); None likewise.
     snapshot_steps_ : list of int
         The counts of completed steps after which the snapshots of the (first) run were taken.
     loss_barrier_ : float
-        With ``combine='parameters'``: how much the loss of the averaged weights is above that of
-        the members, in the mean, on held-out data if there is some, else on the training data.
+        With ``combine='parameters'``: by how much the loss (log-loss, or squared error) of the
+        averaged weights exceeds the mean of the snapshots', on validation data if there is some,
+        else on the training data.
     history_ : History
         skorch's history of the (first) training.
     histories_ : list of History
