@@ -17,7 +17,7 @@ from torch.utils.data import Subset
 
 from sklr._training._data import AdaptedDataset
 from sklr._training._placeholder import NetPlaceholder
-from sklr._training._seeding import seeded_without_turn, without_turn
+from sklr._training._seeding import seeded, without_turn
 from sklr._training._target import fitted_part
 
 Array = npt.NDArray[Any]
@@ -50,7 +50,7 @@ def mean_loss(net: NeuralNet, dataset: Any) -> float:
     numbers are the same with and without this.
     """
     total, count = 0.0, 0
-    with torch.no_grad(), seeded_without_turn(0):
+    with torch.no_grad(), seeded(0):
         for batch in net.get_iterator(dataset, training=False):
             n = get_len(batch[0])
             total += net.validation_step(batch)["loss"].item() * n

@@ -17,6 +17,7 @@ from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset, Subset
 
 from sklr._training._inputs import n_samples, take_rows
+from sklr._training._seeding import seeded, seeded_without_turn
 
 Rows = npt.NDArray[np.intp]
 
@@ -112,11 +113,9 @@ class FixedSplit:
 
 
 def own_holdout(
-    net: NeuralNet, X: Any, y: Any, fit_params: Mapping[str, Any] | None = None
+    net: NeuralNet, X: Any, y: Any, fit_params: Mapping[str, Any] | None = None, *, seed: int
 ) -> Holdout:
-    """Split as the net's own fit would.
-
-    Random splits draw from the global generators, as they do in a fit: seed them before.
+    """Split as the net's own fit would, after the generators are seeded.
 
     Parameters
     ----------
@@ -127,6 +126,8 @@ def own_holdout(
         may still stand between the data and the net.
     fit_params : mapping, default=None
         What skorch passes from `fit` to the split, such as groups.
+    seed : int
+        Random splits draw from the global generators, as they do in a fit.
 
     Returns
     -------
@@ -138,7 +139,10 @@ def own_holdout(
     is_dataset = isinstance(X, torch.utils.data.Dataset)
     whole = X if is_dataset else Dataset(np.arange(n_samples(X)), y)
     params = dict(fit_params or {}) if y is None else {**(fit_params or {}), "y": y}
-    train, valid = net.train_split(whole, **params)
+    # Another callable is code of the user's, which may train in threads of its own.
+    is_known = isinstance(net.train_split, ValidSplit)
+    with (seeded if is_known else seeded_without_turn)(seed):
+        train, valid = net.train_split(whole, **params)
     if isinstance(train, Subset) and train.dataset is whole:
         rows = np.asarray(train.indices)
         if isinstance(valid, Subset) and valid.dataset is whole:
@@ -149,7 +153,7 @@ def own_holdout(
     return Holdout(dataset=valid, split=net.train_split, n_train=len(train))
 
 
-def random_holdout(net: NeuralNet, X: Any, y: Any) -> Holdout:
+def random_holdout(net: NeuralNet, X: Any, y: Any, *, seed: int) -> Holdout:
     """Keep a random fifth for validation, stratified by the labels if each has enough samples.
 
     The training rows never end in a batch of one sample, in which BatchNorm cannot normalize, and
@@ -161,6 +165,8 @@ def random_holdout(net: NeuralNet, X: Any, y: Any) -> Holdout:
         The net, whose batch size counts.
     X, y : object
         The data.
+    seed : int
+        Says which rows.
 
     Returns
     -------
@@ -177,7 +183,7 @@ def random_holdout(net: NeuralNet, X: Any, y: Any) -> Holdout:
     for stratified in (True, False) if is_classifier(net) and y is not None else (False,):
         split = ValidSplit(n_valid / n, stratified=stratified)
         try:
-            with warnings.catch_warnings():
+            with seeded(seed), warnings.catch_warnings():
                 # Of labels with fewer samples than folds; the next split is not stratified.
                 warnings.simplefilter("ignore", UserWarning)
                 train, valid = split(whole, y)

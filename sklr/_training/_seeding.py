@@ -71,27 +71,58 @@ def seeded(seed: int) -> Iterator[None]:
         From 0 to 2**32 - 1.
     """
     with _turn:
+        before = generator_states()
         if _held.depth == 0:
-            _held.found = generator_states()
+            _held.found = before
         _held.depth += 1
         try:
-            with seeded_without_turn(seed):
-                yield
+            _seed(seed)
+            yield
         finally:
+            set_generator_states(before)
             _held.depth -= 1
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+class _Shared:
+    """The blocks without the turn that threads have open, and the states before the first."""
+
+    def __init__(self) -> None:
+        self.blocks = 0
+        self.before: GeneratorStates | None = None
+
+
+_shared = _Shared()
 
 
 @contextmanager
 def seeded_without_turn(seed: int) -> Iterator[None]:
-    """Seed as `seeded` does, while other threads may train."""
-    before = generator_states()
+    """Seed as `seeded` does, while other threads may train.
+
+    The seed is set, and the states are put back, when no other thread trains: so its numbers stay
+    what they are. Code within that draws from the global generators is repeatable unless other
+    threads train meanwhile.
+    """
+    with _turn:
+        before = generator_states()
+        if _shared.blocks == 0:
+            _shared.before = before
+        _shared.blocks += 1
+        _seed(seed)
     try:
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
         yield
     finally:
-        set_generator_states(before)
+        with _turn:
+            _shared.blocks -= 1
+            # Blocks of several threads may end in any order: the last puts back what the first
+            # found. If there is one only, that is what it found itself.
+            last = _shared.before if _shared.blocks == 0 else before
+            set_generator_states(last or before)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from sklr._training._fit import fit_net
 from sklr._training._holdout import FixedSplit, Holdout, own_holdout
 from sklr._training._plan import TrainingPlan, plan_training
 from sklr._training._sample_weight import weigh_samples
-from sklr._training._seeding import seeded, seeded_without_turn
+from sklr._training._seeding import seeded
 from sklr._training._target import named_callbacks, replace_schedule
 from sklr._validation import Description, ParameterTypeError
 from sklr._warnings import warn
@@ -140,9 +140,7 @@ def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any
     more = np.random.SeedSequence(seed).generate_state(int(ensemble.n_runs))[1:]
     runs = []
     for i, run_seed in enumerate([seed, *map(int, more)]):
-        # The split is the user's code, which may train in threads of its own.
-        with seeded_without_turn(run_seed):
-            holdout = own_holdout(net, X, y)
+        holdout = own_holdout(net, X, y, seed=run_seed)
         with in_terms_of_snapshots(ensemble):
             plan = plan_training(net, X, holdout, schedule)
         run_folder = None if folder is None else folder / f"run_{i + 1}"

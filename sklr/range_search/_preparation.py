@@ -30,6 +30,7 @@ from sklr._training._labels import Labels
 from sklr._training._placeholder import NetPlaceholder
 from sklr._training._plan import plan_training
 from sklr._training._sample_weight import relative_weights, set_relative_weights
+from sklr._training._seeding import seeded, seeded_without_turn
 from sklr._training._target import Target, fitted_part, make_silent
 from sklr._validation import ParameterValueError
 
@@ -114,10 +115,15 @@ class Prepared:
         return isinstance(self.evaluation, ValidationScore)
 
 
-def prepare(request: Request) -> tuple[Prepared, TrainingData]:
+def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
     """Choose validation data, fit the preprocessing on the rest, and see what reaches the net.
 
-    Random choices draw from the global generators.
+    Parameters
+    ----------
+    request : Request
+        What is asked.
+    seed : int
+        For everything random.
 
     Returns
     -------
@@ -127,14 +133,16 @@ def prepare(request: Request) -> tuple[Prepared, TrainingData]:
         validation rows apart.
     """
     target, net = request.target, request.target.net
-    holdout = own_holdout(net, request.X, request.y, _params_of_net(request))
+    holdout = own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
     steps = plan_training(net, request.X, holdout).n_steps
     wanted = request.verify or request.scorer is not None
     if wanted and steps is not None and holdout.is_whole:
-        holdout = random_holdout(net, request.X, request.y)
+        holdout = random_holdout(net, request.X, request.y, seed=seed)
 
     rows = holdout.train_rows if target.prefix else None
-    shell, placeholder = fit_preprocessing(request, rows)
+    # The preprocessing is the user's code, which may train in threads of its own.
+    with seeded_without_turn(seed):
+        shell, placeholder = fit_preprocessing(request, rows)
     X, y, params = placeholder.X_, placeholder.y_, placeholder.fit_params_
     placeholder.forget()
     if target.prefix:
@@ -220,7 +228,8 @@ def _evaluation(
     if not request.target.prefix:
         return ValidationLoss(rows=rows), (None, None)
     # What a placeholder without a net is given to predict from is preprocessed.
-    shell.predict(take_rows(request.X, rows))
+    with seeded_without_turn(0):
+        shell.predict(take_rows(request.X, rows))
     X = fitted_part(shell, NetPlaceholder).X_
     del placeholder.X_
     _check_finite(request, X)
@@ -289,13 +298,14 @@ def count_nonfinite(net: NeuralNet, data: TrainingData) -> int:
         What it trains on.
     """
     count = 0
-    for batch in net.get_iterator(net.get_dataset(data.X, data.y), training=False):
-        finite = [
-            torch.isfinite(leaf).reshape(len(leaf), -1).all(dim=1)
-            for leaf in _leaves(unpack_data(batch))
-            if leaf.is_floating_point() and leaf.ndim
-        ]
-        count += int((~torch.stack(finite).all(dim=0)).sum()) if finite else 0
+    with seeded(0):
+        for batch in net.get_iterator(net.get_dataset(data.X, data.y), training=False):
+            finite = [
+                torch.isfinite(leaf).reshape(len(leaf), -1).all(dim=1)
+                for leaf in _leaves(unpack_data(batch))
+                if leaf.is_floating_point() and leaf.ndim
+            ]
+            count += int((~torch.stack(finite).all(dim=0)).sum()) if finite else 0
     return count
 
 
