@@ -40,8 +40,14 @@ class InterruptWatch:
 
     def stop(self) -> None:
         """Put the handler back that was there before."""
+        current = signal.getsignal(signal.SIGINT)
+        # A watch within that is still on was passed by: an exception came before its stop.
+        while isinstance(inner := getattr(current, "__self__", None), InterruptWatch):
+            if inner is self:
+                break
+            current = inner._previous
         # Not over the handler of someone who came later.
-        if self._previous is not None and signal.getsignal(signal.SIGINT) == self._handle:
+        if self._previous is not None and current == self._handle:
             signal.signal(signal.SIGINT, self._previous)
         self._previous = None
 
