@@ -195,6 +195,8 @@ def _evaluated(
     lrs = finder.ramp()(np.arange(finder.n_steps))
     curve = _curves.average(lrs, [ramp.values for ramp in ramps])
     summary = _curves.summarize(curve, "score" if scored else "loss")
+    if scored and summary.status == "failed":
+        summary = replace(summary, remedy="Look at 'scoring'.")
     errors = [ramp.error for ramp in ramps if ramp.error is not None]
     if errors:
         ended = f"{len(errors)} of {len(ramps)} ramps ended in an exception ({errors[0]})."

@@ -99,9 +99,10 @@ def _verified(
     """Put what the best trial shows in the place of what the curve shows."""
     best = trials[0]
     if not math.isfinite(best.loss):
+        why = f" ({best.error})" if best.error else ""
         return _curves.CurveSummary(
             "failed",
-            "Every trial diverged, also at rates far below that of the least loss.",
+            f"Every trial diverged{why}, also at rates far below that of the least loss.",
             "Look at the data and the module's outputs.",
         )
     lr = _trials.constant_lr(best, training_steps)

@@ -58,6 +58,7 @@ class _Validations(Callback):
         """Begin to count; a training that goes on counts on."""
         self.done_ = 0
         self.losses_: list[float] = []
+        self.error_: str | None = None
         return self
 
     def expect(
@@ -91,8 +92,8 @@ class _Validations(Callback):
         return self.done_ >= self.steps_[-1] or math.inf in self.losses_
 
     def _diverge(self, error: Exception) -> None:
-        if self.done_ == 0:
-            raise error
+        # Also in the first step: the ramps have shown that the net can make one.
+        self.error_ = f"{type(error).__name__}: {error}"
         self.losses_.append(math.inf)
         raise _RungEnd
 
@@ -111,12 +112,15 @@ class Trial:
         Validation losses, or minus the scores, so far.
     net : NeuralNet or None
         The net in training.
+    error : str or None
+        The exception by which it diverged, if by one.
     """
 
     lr: float
     steps: int = 0
     losses: list[float] = field(default_factory=list)
     net: NeuralNet | None = None
+    error: str | None = None
 
     @property
     def loss(self) -> float:
@@ -264,7 +268,7 @@ def run_trial(
         raise RangeTestError(f"A callback ended the training before the trial. It has {kept}.")
     # The net goes from process to process; the data need not.
     watch.expect((watch.done_,), None, None)
-    return Trial(trial.lr, watch.done_, list(watch.losses_), net)
+    return Trial(trial.lr, watch.done_, list(watch.losses_), net, watch.error_)
 
 
 def table(trials: Sequence[Trial], *, scored: bool) -> dict[str, npt.NDArray[Any]]:
