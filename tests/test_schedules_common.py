@@ -335,13 +335,6 @@ def test_steps_without_bound(example):
 WITHIN_THE_STEP = {"OneCycle", "RangeTest", "warmup"}
 ROUNDED = {"FastGeometric-0", "FastGeometric-1", "SGDR-2", "SGDR-3"}
 ROUNDED |= {"SnapshotCosine-0", "SnapshotCosine-1"}
-    "SGDR-2",
-    "SGDR-3",
-    "FastGeometric-0",
-    "FastGeometric-1",
-    "SnapshotCosine-0",
-    "SnapshotCosine-1",
-}
 
 
 @pytest.mark.parametrize("k", [2, 7, np.uint8(100)])

@@ -264,7 +264,7 @@ def even_end(cycle: Any, n_steps: int, n_cycles: int, xp: Any) -> Any:
 
 
 def even_cycle(t: Any, n_steps: int, n_cycles: int, xp: Any) -> tuple[Any, Any]:
-    """Return start and end of the cycle of step t < n_steps, of cycles that share n_steps evenly."""
+    """Return start and end of the cycle of step t < n_steps, if cycles share n_steps evenly."""
     guess = xp.floor((xp.floor(t) + 0.5) * n_cycles / n_steps)
     cycle = locate(t, guess, lambda k: even_end(k, n_steps, n_cycles, xp), xp)
     return even_end(cycle, n_steps, n_cycles, xp), even_end(cycle + 1, n_steps, n_cycles, xp)
