@@ -46,10 +46,10 @@ class InterruptWatch:
             if inner is self:
                 break
             current = inner._previous
-        # Not over the handler of someone who came later.
+        # Not over the handler of someone who came later, who may go on through this one.
         if self._previous is not None and current == self._handle:
             signal.signal(signal.SIGINT, self._previous)
-        self._previous = None
+            self._previous = None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         try:
