@@ -1,57 +1,51 @@
 """The budget of a range search: what it is shared into, and that it is kept."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sklr.range_search import _budget
 
+SHARED = {
+    "training_steps": st.integers(1, 5_000),
+    "budget": st.floats(0.1, 20),
+    "n_repeats": st.integers(1, 10),
+    "n_steps": st.integers(10, 300),
+    "verify": st.booleans(),
+}
 
-@given(
-    training_steps=st.integers(1, 5_000),
-    budget=st.floats(0.1, 20),
-    n_repeats=st.integers(1, 10),
-    n_steps=st.integers(10, 300),
-    probe=st.booleans(),
-)
-def test_ramps_and_probes_never_cost_more_than_allowed(
-    training_steps, budget, n_repeats, n_steps, probe
-):
-    shared = _budget.share(training_steps, budget, n_repeats, n_steps, probe)
+
+@given(**SHARED)
+def test_ramps_and_trials_never_cost_more_than_allowed(**asked):
+    shared = _budget.share(**asked)
     ramps = shared.n_repeats * shared.n_steps
-    assert 1 <= shared.n_repeats <= n_repeats
-    assert shared.n_steps <= n_steps
+    assert 1 <= shared.n_repeats <= asked["n_repeats"]
+    assert shared.n_steps <= asked["n_steps"]
     # One ramp of the fewest steps that say anything is always run.
     assert ramps <= max(shared.steps, 10)
-    if shared.probes:
-        assert probe
+    if shared.verify:
+        assert asked["verify"]
         left, cost, before = shared.steps - ramps, 0, 0
-        for count, steps in _budget.rounds(left):
+        for count, steps in _budget.rungs(left):
             cost += count * (steps - before)
             before = steps
         assert ramps + cost <= shared.steps
-        assert _budget.can_probe(left)
-        assert _budget.rounds(left)[0][1] >= 10
-    whole = shared.n_repeats == n_repeats and shared.n_steps == n_steps
-    assert bool(shared.message) == (not whole or probe != shared.probes)
+        assert _budget.can_verify(left)
+        assert _budget.rungs(left)[0][1] >= 10
+    whole = shared.n_repeats == asked["n_repeats"] and shared.n_steps == asked["n_steps"]
+    assert bool(shared.message) == (not whole or asked["verify"] != shared.verify)
 
 
 @pytest.mark.parametrize(
     ("training_steps", "expected"),
     [
         pytest.param(1_200, (4, 100, True, ""), id="enough for all"),
-        pytest.param(
-            600, (2, 100, True, "For a budget of 900 steps 2 of 4 ramps were run."), id="fewer"
-        ),
+        pytest.param(600, (2, 100, True, "2 of 4 ramps were run"), id="fewer"),
         pytest.param(
             120,
-            (
-                1,
-                100,
-                False,
-                "For a budget of 180 steps no candidate was probed and 1 of 4 ramps were run.",
-            ),
-            id="no probes",
+            (1, 100, False, "no candidate was verified and 1 of 4 ramps were run"),
+            id="no trials",
         ),
         pytest.param(
             20,
@@ -59,44 +53,50 @@ def test_ramps_and_probes_never_cost_more_than_allowed(
                 1,
                 30,
                 False,
-                "For a budget of 30 steps no candidate was probed and 1 of 4 ramps were run and "
-                "ramps had 30 of 100 steps.",
+                "no candidate was verified and 1 of 4 ramps were run and ramps had 30 of 100 steps",
             ),
             id="short ramp",
         ),
     ],
 )
-def test_what_is_left_out_is_said(training_steps, expected):
+def test_what_is_left_out_is_said_after_what_the_user_can_do(training_steps, expected):
+    *numbers, words = expected
     shared = _budget.share(training_steps, 1.5, 4, 100, True)
-    assert (shared.n_repeats, shared.n_steps, shared.probes, shared.message) == expected
+    assert [shared.n_repeats, shared.n_steps, shared.verify] == numbers
+    steps = int(1.5 * training_steps)
+    said = f"Raise budget for more: within {steps} steps {words}." if words else ""
+    assert shared.message == said
 
 
-def test_without_a_known_length_all_ramps_are_run_and_nothing_is_probed():
+def test_rungs_spend_nearly_all_that_is_left():
+    # A rung goes on from the one before, so each of its candidates costs the difference only.
+    rungs = _budget.rungs(10_000)
+    steps = np.array([steps for _, steps in rungs])
+    spent = np.array([count for count, _ in rungs]) @ np.diff(steps, prepend=0)
+    assert 9_600 < spent <= 10_000
+    # Steps grow from rung to rung as fast as candidates grow fewer, or faster.
+    assert np.all(steps[1:] / steps[:-1] > 2)
+    assert rungs == [(8, 420), (4, 1_020), (2, 2_970)]
+
+
+def test_a_quarter_of_the_budget_is_for_ramps_if_trials_follow():
+    assert _budget.share(4_000, 1.0, 100, 100, True).n_repeats == 10
+    assert _budget.share(4_000, 1.0, 100, 100, False).n_repeats == 40
+
+
+def test_without_a_known_length_all_ramps_are_run_and_nothing_is_verified():
     shared = _budget.share(None, 1.5, 4, 100, True)
-    assert (shared.n_repeats, shared.n_steps, shared.probes) == (4, 100, False)
+    assert (shared.n_repeats, shared.n_steps, shared.verify) == (4, 100, False)
     assert "no length" in shared.message
+    assert _budget.more_ramps(shared, 1_000_000) == 4
 
 
-@given(
-    training_steps=st.integers(1, 5_000),
-    budget=st.floats(0.1, 20),
-    n_repeats=st.integers(1, 10),
-    n_steps=st.integers(10, 300),
-    probe=st.booleans(),
-    part=st.floats(0, 1.2),
-)
-def test_ramps_over_another_range_stay_within_what_is_left(
-    training_steps, budget, n_repeats, n_steps, probe, part
-):
-    shared = _budget.share(training_steps, budget, n_repeats, n_steps, probe)
+@given(**SHARED, part=st.floats(0, 1.2))
+def test_ramps_over_another_range_stay_within_what_is_left(part, **asked):
+    shared = _budget.share(**asked)
     spent = int(part * shared.steps)
     more = _budget.more_ramps(shared, spent)
     assert 0 <= more <= shared.n_repeats
     assert more * shared.n_steps <= max(0, shared.steps - spent)
-    # One is run wherever it can be paid for.
+    # One is run whenever it can be paid for.
     assert (more == 0) == (shared.steps - spent < shared.n_steps)
-
-
-def test_without_a_known_length_another_range_gets_as_many_ramps():
-    shared = _budget.share(None, 1.5, 4, 100, True)
-    assert _budget.more_ramps(shared, 1_000_000) == 4

@@ -1,6 +1,8 @@
 """Every kind of data that a net takes goes through a range test."""
 
 import tracemalloc
+from collections import UserDict
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,15 @@ import pytest
 import torch
 from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor
 from scipy import sparse
+from sklearn import config_context
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_diabetes
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from skorch import NeuralNetClassifier
 from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
@@ -55,7 +60,7 @@ def test_any_container_gives_the_same_answer(convert, expected):
     found = search(convert(X_DIGITS), Y_DIGITS)
     np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
     np.testing.assert_allclose(found.suggestion_.lr, expected.suggestion_.lr, rtol=1e-6)
-    np.testing.assert_array_equal(found.probes_["steps"], expected.probes_["steps"])
+    np.testing.assert_array_equal(found.trials_["steps"], expected.trials_["steps"])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_any_container_gives_the_same_answer(convert, expected):
 def test_data_sets(make, expected):
     found = search(*make())
     assert found.suggest().status == "ok"
-    assert found.probes_["lr"].size == 8
+    assert found.trials_["lr"].size == 8
     assert found.suggestion_.cost_steps <= 20 * 60
     assert not hasattr(found, "n_features_in_")
 
@@ -107,13 +112,13 @@ class Endless(IterableDataset):
             yield X_DIGITS[i], Y_DIGITS[i]
 
 
-def test_an_iterable_data_set_gets_its_stated_steps_and_no_probes():
+def test_an_iterable_data_set_gets_its_stated_steps_and_no_trials():
     net = make_classifier(iterator_train__shuffle=False)
     found = search(Endless(), None, net, n_repeats=3)
     assert found.suggest().status == "ok"
     assert set(found.results_["repeat"]) == {0, 1, 2}
     assert "no length" in found.suggestion_.message
-    assert found.probes_["lr"].size == 0
+    assert found.trials_["lr"].size == 0
     with pytest.raises(ValueError, match=r"The 'scoring' parameter .* no length"):
         search(Endless(), None, net, scoring="accuracy")
 
@@ -130,7 +135,7 @@ def test_a_memory_map_is_not_copied(tmp_path):
     found = search(X, y, net, budget=4)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found.probes_["lr"].size == 8
+    assert found.trials_["lr"].size == 8
     assert found.n_features_in_ == 64
     # numpy's arrays are traced: a copy of the training part would be 12 MB.
     assert peak < X.nbytes / 2
@@ -149,13 +154,6 @@ def test_frames_of_mixed_columns_go_through_the_preprocessing():
     assert list(found.feature_names_in_) == ["number", "kind"]
     polars = search(pl.DataFrame(columns), Y_DIGITS % 2, estimator)
     assert polars.suggestion_.lr == found.suggestion_.lr
-
-
-def test_text():
-    texts = np.array([f"word{label} and other words" for label in Y_DIGITS])
-    estimator = make_pipeline(TfidfVectorizer(), make_classifier(module__n_inputs=13))
-    found = search(list(texts), Y_DIGITS, estimator, refit=True)
-    assert found.score(list(texts), Y_DIGITS) > 0.9
 
 
 def test_missing_values_that_the_preprocessing_fills():
@@ -185,3 +183,123 @@ def test_regression_targets_of_any_dtype_and_shape(dtype):
     flat = search(X, y, estimator)
     column = search(X, y.reshape(-1, 1), estimator)
     np.testing.assert_allclose(flat.results_["loss"], column.results_["loss"], rtol=1e-5)
+
+
+class Stream(IterableDataset):
+    """Samples in their order, and how many."""
+
+    def __len__(self):
+        return len(X_DIGITS)
+
+    def __iter__(self):
+        return zip(X_DIGITS, Y_DIGITS, strict=True)
+
+
+def test_an_iterable_data_set_with_a_length_has_a_budget():
+    net = make_classifier(iterator_train__shuffle=False)
+    del net.iterator_train__shuffle
+    found = search(Stream(), None, net, budget=3)
+    assert found.suggest().status in ("ok", "no_divergence")
+    # 10 batches in each of 6 epochs.
+    assert found.suggestion_.cost_steps <= 3 * 60
+    assert "there is no validation data" in found.suggestion_.message
+
+
+@pytest.mark.parametrize("make", [UserDict, MappingProxyType, dict])
+@pytest.mark.parametrize("steps", [[], [FunctionTransformer()]], ids=["net", "pipeline"])
+def test_mappings_of_any_kind(make, steps, expected):
+    net = make_classifier()
+    found = search(make({"X": X_DIGITS}), Y_DIGITS, make_pipeline(*steps, net) if steps else net)
+    np.testing.assert_allclose(found.trials_["loss"].min(), expected.trials_["loss"].min(), rtol=1)
+    if not steps:
+        np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [list, np.array, pd.Series, lambda t: np.array(t, dtype=object)])
+def test_texts_of_any_kind_into_a_vectorizer(make):
+    texts = [f"word{label} and other words" for label in Y_DIGITS]
+    estimator = make_pipeline(TfidfVectorizer(), make_classifier(module__n_inputs=13))
+    found = search(make(texts), Y_DIGITS, estimator, budget=2)
+    assert found.suggest().status == "ok"
+
+
+class TakesGroups(MLP):
+    def forward(self, X, groups=None):
+        return super().forward(X)
+
+
+class RoutedNet(NeuralNetClassifier):
+    __metadata_request__fit = {"groups": True}  # noqa: RUF012
+
+
+GROUPS = np.arange(len(X_DIGITS)) % 10
+
+
+@pytest.mark.parametrize("how", ["net", "pipeline", "routed", "routed pipeline"])
+def test_groups_reach_the_nets_own_split(how):
+    seen = []
+
+    class Watched(GroupKFold):
+        def split(self, X, y=None, groups=None):
+            seen.append(groups)
+            return super().split(X, y, groups)
+
+    net = make_classifier(TakesGroups, train_split=ValidSplit(Watched(5)))
+    if "routed" in how:
+        net = RoutedNet(**net.get_params(deep=False))
+    estimator = make_pipeline(StandardScaler(), net) if "pipeline" in how else net
+    name = f"{estimator.steps[-1][0]}__groups" if how == "pipeline" else "groups"
+    with config_context(enable_metadata_routing="routed" in how):
+        fitted = LRRangeSearch(estimator, **(PARAMS | {"budget": 2}))
+        fitted.fit(X_DIGITS, Y_DIGITS, **{name: GROUPS})
+    np.testing.assert_array_equal(seen[0], GROUPS)
+    assert fitted.suggest().status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("n", "params"),
+    [(81, {}), (401, {"batch_size": 80}), (70, {"iterator_train__drop_last": True})],
+)
+def test_what_is_left_to_train_on_has_no_batch_that_cannot_be_trained_on(n, params):
+    class Normed(MLP):
+        def __init__(self):
+            super().__init__()
+            self.layers.insert(1, nn.BatchNorm1d(16))
+
+    net = make_classifier(Normed, **({"batch_size": 64} | params))
+    found = search(X_DIGITS[:n], Y_DIGITS[:n], net, budget=40)
+    assert found.trials_["lr"].size == 8
+    assert np.isfinite(found.trials_["loss"][0])
+
+
+def test_preprocessing_sees_the_users_rows_only():
+    rows, seen = set(map(tuple, X_DIGITS.tolist())), []
+
+    def strict(X):
+        assert set(map(tuple, np.asarray(X).tolist())) <= rows
+        seen.append(len(X))
+        return X
+
+    estimator = make_pipeline(FunctionTransformer(strict), make_classifier())
+    for params in ({}, {"scoring": "accuracy", "verify": False, "n_repeats": 1, "budget": 1}):
+        found = search(X_DIGITS, Y_DIGITS, estimator, refit=True, **params)
+        assert found.suggestion_.status in ("ok", "no_divergence")
+        if not params:
+            # The training rows, the validation rows, and all of them for the refit.
+            assert seen == [400, 100, 500]
+    found.transform(X_DIGITS)
+
+
+def test_a_net_with_accelerate():
+    accelerate = pytest.importorskip("accelerate", reason="accelerate is an extra")
+    from skorch.hf import AccelerateMixin
+
+    class Accelerated(AccelerateMixin, NeuralNetClassifier):
+        pass
+
+    params = make_classifier().get_params(deep=False)
+    net = Accelerated(**params, accelerator=accelerate.Accelerator(cpu=True))
+    found = search(X_DIGITS, Y_DIGITS, net, refit=True)
+    assert found.suggest().status == "ok"
+    assert found.trials_["lr"].size == 8
+    assert found.score(X_DIGITS, Y_DIGITS) > 0.9

@@ -11,6 +11,7 @@ from sklr._curves import CurveSummary
 from sklr.range_search import _budget
 from sklr.range_search._preparation import Prepared
 from sklr.range_search._ramps import Ramp, run_test, wider_range
+from sklr.range_search._request import Settings
 
 PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "verify": False, "budget": 30}
 
@@ -39,6 +40,9 @@ def summary(status, descent_lr=1e-3, divergence_lr=math.nan):
         pytest.param("linear", summary("ok", math.nan), (0, 1), id="no plateau, linear"),
         pytest.param("log", summary("failed"), None, id="failed"),
         pytest.param("log", summary("flat", divergence_lr=0.1), None, id="flat, then diverged"),
+        pytest.param(
+            "log", summary("flat", divergence_lr=5e-3), (1e-7, 1), id="flat, diverged soon"
+        ),
     ],
 )
 def test_where_the_phase_that_was_not_seen_may_be(scale, found, expected):
@@ -114,7 +118,7 @@ class Scripted:
         return [Ramp(list(lrs), list(losses), None) for _ in arguments]
 
 
-PREPARED = Prepared(None, {}, None, None, {}, None)
+PREPARED = Prepared(None, {}, None, None, {}, 0.1, None)
 
 
 def test_an_answer_is_kept_where_a_wider_range_has_none():
@@ -122,9 +126,8 @@ def test_an_answer_is_kept_where_a_wider_range_has_none():
     tasks = Scripted(falling, flat, flat, flat)
     finder = LRFinder(max_lr=1.0, n_steps=60)
     budget = _budget.share(None, 1.5, 1, 60, False)
-    test = run_test(
-        tasks, PREPARED, None, finder, budget, iter(range(9)), extend=True, verbose=False
-    )
+    settings = Settings(finder, 1, 1.5, extend=True, verify=False, verbose=False)
+    test = run_test(tasks, PREPARED, None, settings, budget, iter(range(9)))
     assert test.summary.status == "no_divergence"
     assert test.chosen == 0
     assert "A wider range had no answer." in test.message

@@ -89,38 +89,32 @@ def test_nothing_is_left_behind_however_it_ends(module, refit, tmp_path, monkeyp
     estimator = make_pipeline(StandardScaler(), make_classifier(module, callbacks=callbacks))
     before, pickled = state(), pickle.dumps(estimator)
     fitted = LRRangeSearch(estimator, refit=refit, **PARAMS)
-    if module in (MLP, NaNAt37):
+    # An exception after some steps is a divergence in ramps and trials, but not in the refit.
+    if module in (MLP, NaNAt37) or (module is RaisesAt37 and not refit):
         fitted.fit(X_DIGITS, Y_DIGITS)
     else:
-        error = KeyboardInterrupt if module is InterruptedAt37 else RuntimeError
-        with pytest.raises(error):
+        with pytest.raises(RuntimeError, match=r"step 37|before the ramp\. It has|no forward"):
             fitted.fit(X_DIGITS, Y_DIGITS)
-        assert not hasattr(fitted, "suggestion_")
+        assert not hasattr(fitted, "best_estimator_")
     assert pickle.dumps(estimator) == pickled
     assert state() == before
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_error_in_step_37_reaches_the_user(n_jobs):
-    with pytest.raises(RuntimeError, match="step 37"):
-        search(make_classifier(RaisesAt37), n_jobs=n_jobs)
-
-
 def test_a_loss_that_turns_nan_ends_the_ramp_and_is_reported():
-    found = search(make_classifier(NaNAt37), probe=False, extend=False).suggestion_
+    found = search(make_classifier(NaNAt37), verify=False, extend=False).suggestion_
     # The 37th loss is the first that is none.
     assert found.cost_steps == 2 * 37
     assert "not a finite number" in found.message
 
 
-def test_probes_that_turn_nan_are_never_the_answer():
+def test_trials_that_turn_nan_are_never_the_answer():
     fitted = search(make_classifier(NaNAt37), extend=False, n_steps=30, max_lr=1.0)
-    assert fitted.probes_["lr"].size
-    assert np.isinf(fitted.probes_["loss"]).any()
+    assert fitted.trials_["lr"].size
+    assert np.isinf(fitted.trials_["loss"]).any()
     assert fitted.suggestion_.status == "failed"
     assert math.isnan(fitted.suggestion_.lr)
     assert fitted.suggestion_.params == {}
-    assert "Every probe diverged" in fitted.suggestion_.message
+    assert "Every trial diverged" in fitted.suggestion_.message
 
 
 class KilledWorker(MLP):
@@ -198,14 +192,15 @@ def test_five_samples(steps):
     X, y = load_diabetes(return_X_y=True)
     estimator = make_pipeline(*steps, make_regressor()) if steps else make_regressor()
     found = LRRangeSearch(estimator, random_state=0).fit(X[:5], y[:5]).suggestion_
-    assert "no candidate was probed" in found.message
+    assert "no candidate was verified" in found.message
     assert found.cost_steps <= 1.5 * 10 + 1
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_five_samples_of_four_classes():
     found = search(X=X_DIGITS[:5], y=np.array([0, 1, 2, 3, 3])).suggestion_
-    assert found.status in ("ok", "no_divergence", "flat", "diverged_at_start", "failed")
+    # Six epochs of one batch each: the budget is 120 steps.
+    assert (found.status, found.cost_steps) == ("ok", 120)
 
 
 @pytest.mark.parametrize("scaled", [False, True])

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklr import LRRangeSearch
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "probe": False, "budget": 2}
+PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "verify": False, "budget": 2}
 WEIGHT = np.linspace(0.1, 2, len(X_DIGITS))
 
 
@@ -54,7 +54,7 @@ def test_metadata_of_the_training_part_only():
     with config_context(enable_metadata_routing=True):
         step = Weighted().set_fit_request(sample_weight=True)
         estimator = make_pipeline(step, make_classifier())
-        search(estimator, probe=True).fit(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
+        search(estimator, verify=True).fit(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
     assert len(Weighted.seen[0]) == 400
     assert set(Weighted.seen[0]) < set(WEIGHT)
 
@@ -112,12 +112,12 @@ class Told:
 
 def test_callbacks_are_told_of_every_task():
     told = Told()
-    search(probe=True, budget=20, refit=True).set_callbacks(told).fit(X_DIGITS, Y_DIGITS)
+    search(verify=True, budget=20, refit=True).set_callbacks(told).fit(X_DIGITS, Y_DIGITS)
     counts = {name: told.tasks.count(name) for name in told.tasks}
     assert (told.tasks[0], told.tasks[-1]) == ("setup", "teardown")
     assert counts["begin ramps, each"] == counts["end ramps, each"] == 2
-    probes = [counts[f"begin probes, round {i} of 3, each"] for i in (1, 2, 3)]
-    assert probes == [8, 4, 2]
+    trials = [counts[f"begin trials, rung {i} of 3, each"] for i in (1, 2, 3)]
+    assert trials == [8, 4, 2]
     assert counts["begin refit"] == counts["end refit"] == 1
     begun = sum(name.startswith("begin") for name in told.tasks)
     assert begun == sum(name.startswith("end") for name in told.tasks)
@@ -176,11 +176,11 @@ def test_dask_as_a_backend():
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
-    expected = search(probe=True, budget=20).fit(X_DIGITS, Y_DIGITS)
+    expected = search(verify=True, budget=20).fit(X_DIGITS, Y_DIGITS)
     with cluster, distributed.Client(cluster), parallel_config(backend="dask"):
-        found = search(probe=True, budget=20).fit(X_DIGITS, Y_DIGITS)
+        found = search(verify=True, budget=20).fit(X_DIGITS, Y_DIGITS)
     np.testing.assert_array_equal(found.results_["loss"], expected.results_["loss"])
-    np.testing.assert_array_equal(found.probes_["loss"], expected.probes_["loss"])
+    np.testing.assert_array_equal(found.trials_["loss"], expected.trials_["loss"])
 
 
 def test_clone_and_set_params():

@@ -19,7 +19,7 @@ from torch import nn
 
 from sklr import CyclicalLR, LRRangeSearch
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "probe": False, "budget": 2}
+PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "verify": False, "budget": 2}
 NAMES = np.array([f"digit {label}" for label in range(10)])
 
 
@@ -154,27 +154,6 @@ def test_without_an_answer_the_estimator_keeps_its_own_rate():
     assert fitted.best_params_ == {}
     assert fitted.best_estimator_.lr == 0.5
     assert fitted.predict(X_DIGITS).shape == Y_DIGITS.shape
-
-
-class Interrupting(MLP):
-    calls = 0
-
-    def forward(self, X):
-        Interrupting.calls += 1
-        if Interrupting.calls == Interrupting.at:
-            raise KeyboardInterrupt
-        return super().forward(X)
-
-
-def test_ctrl_c_in_the_refit_reaches_the_user():
-    net = make_classifier(module=Interrupting)
-    Interrupting.at = 10**9
-    fitted = search(net).fit(X_DIGITS, Y_DIGITS)
-    # The refit's steps come last.
-    total, Interrupting.calls = Interrupting.calls, 0
-    Interrupting.at = total - 5
-    with pytest.raises(KeyboardInterrupt):
-        clone(fitted).fit(X_DIGITS, Y_DIGITS)
 
 
 def test_methods_are_there_only_where_they_can_be():

@@ -1,4 +1,4 @@
-"""A metric in place of the loss: read after each step of a ramp, and judging the probes."""
+"""A metric in place of the loss: read after each step of a ramp, and after trials."""
 
 import math
 
@@ -15,7 +15,7 @@ from skorch.helper import predefined_split
 
 from sklr import LRRangeSearch
 
-PARAMS = {"n_repeats": 1, "n_steps": 60, "random_state": 0, "probe": False, "budget": 2}
+PARAMS = {"n_repeats": 1, "n_steps": 60, "random_state": 0, "verify": False, "budget": 2}
 NAMES = np.array([f"digit {label}" for label in range(10)])
 
 
@@ -63,22 +63,22 @@ def test_metrics_of_probabilities(scoring):
     assert search(split_net(), scoring=scoring).suggest().status in ("ok", "no_divergence")
 
 
-def test_probes_are_judged_by_the_score():
-    found = search(split_net(), scoring="accuracy", probe=True, budget=20)
-    assert set(found.probes_) == {"lr", "steps", "score"}
-    scores = found.probes_["score"]
+def test_trials_are_judged_by_the_score():
+    found = search(split_net(), scoring="accuracy", verify=True, budget=20)
+    assert set(found.trials_) == {"lr", "steps", "score"}
+    scores = found.trials_["score"]
     assert 0.7 < scores[0] <= 1
-    last = found.probes_["steps"] == found.probes_["steps"].max()
+    last = found.trials_["steps"] == found.trials_["steps"].max()
     assert scores[0] == scores[last].max()
     assert found.suggest().status == "ok"
     assert "did best" in found.suggestion_.message
 
 
 def test_scores_are_the_same_for_every_n_jobs():
-    params = {"scoring": "accuracy", "probe": True, "budget": 20, "n_repeats": 2}
+    params = {"scoring": "accuracy", "verify": True, "budget": 20, "n_repeats": 2}
     first, second = search(split_net(), **params), search(split_net(), n_jobs=2, **params)
     np.testing.assert_array_equal(first.results_["score"], second.results_["score"])
-    np.testing.assert_array_equal(first.probes_["score"], second.probes_["score"])
+    np.testing.assert_array_equal(first.trials_["score"], second.trials_["score"])
 
 
 def test_a_random_fifth_is_held_out_where_the_net_holds_out_nothing():

@@ -34,9 +34,12 @@ def lazy_regressor():
 @parametrize_with_checks(
     [
         LRRangeSearch(estimator, n_repeats=1, n_steps=20, refit=refit, random_state=0)
-        for refit in (False, True)
-        for net in (lazy_classifier(), lazy_regressor())
-        for estimator in (net, make_pipeline(StandardScaler(), net))
+        for estimator, refit in (
+            (lazy_classifier(), True),
+            (lazy_regressor(), False),
+            (make_pipeline(StandardScaler(), lazy_classifier()), False),
+            (make_pipeline(StandardScaler(), lazy_regressor()), True),
+        )
     ]
 )
 def test_scikit_learns_checks(estimator, check):
