@@ -208,6 +208,7 @@ def test_a_group_above_the_schedule_is_warned_of():
     assert train(optimizer, scheduler, N_STEPS) == expected(saw, ratios=(1.0, 0.01 / 0.1))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of its deprecated argument
 @pytest.mark.parametrize("epoch", [[1, 2], 1.5, "1", -1, True])
 def test_a_step_to_no_epoch(epoch):
     scheduler = ScheduleLR(make_sgd(), saw)
