@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from sklr._training._evaluation import weighted_mean as mean_of_samples
 from sklr._training._holdout import Holdout
-from sklr._training._inputs import take_rows
+from sklr._training._inputs import n_samples, take_rows
 from sklr._warnings import warn
 from sklr.ensemble._diversity import diversity
 from sklr.ensemble._parameters import given_weights, has_given_weights
@@ -75,10 +75,15 @@ def validation_sample(
 
 
 def sample_of_rows(
-    name: str, ensemble: BaseSnapshotEnsemble, rows: Array, X: Any, y: Any, sample_weight: Any
+    name: str,
+    ensemble: BaseSnapshotEnsemble,
+    rows: Array | None,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
 ) -> Sample | None:
-    """Return rows of the data, without those of weight 0, or None if that leaves none."""
-    weights = None
+    """Return rows of the data (None is all), without those of weight 0; None if none is left."""
+    rows, weights = np.arange(n_samples(X)) if rows is None else rows, None
     if sample_weight is not None:
         rows = rows[sample_weight[rows] > 0]
         weights = sample_weight[rows]

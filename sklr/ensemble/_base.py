@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from sklr._module_state import ModuleState
 from sklr._training._dry_run import DryRun
 from sklr._training._holdout import all_agree
-from sklr._training._inputs import check_inputs, check_targets_given, n_samples
+from sklr._training._inputs import check_inputs, check_targets_given
 from sklr._training._parallel import Tasks
 from sklr._training._sample_weight import check_weights
 from sklr._training._target import replace_schedule
@@ -128,10 +128,9 @@ class BaseSnapshotEnsemble(
         assess_members(self, sample)
         if self.combine == "parameters":
             rows = runs[0].holdout.train_rows
-            average = average_parameters(net, states[0], self.weights_, X, y, rows)
             if sample is None:
-                rows = np.arange(n_samples(X)) if rows is None else rows
                 sample = sample_of_rows("training", self, rows, X, y, sample_weight)
+            average = average_parameters(net, states[0], self.weights_, X, y, rows)
             self._replace_members(average, sample)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self

@@ -226,10 +226,16 @@ class _Slices:
     def _fetch(self, part: slice) -> tuple[Any, list[int]]:
         rows = self.dataset[part][0]
         # A sum is not finite if a value is not, and takes the least time.
-        if not all(leaf.sum().isfinite() for leaf in _leaves(rows) if leaf.is_floating_point()):
+        cast = [leaf for leaf in _leaves(rows) if leaf.is_floating_point() and self._is_cast(leaf)]
+        if not all(leaf.sum().isfinite() for leaf in cast):
             self._check_cast(part, rows)
         rows = to_tensor(rows, device=self.members[0].device)
         return rows, [leaf._version for leaf in _leaves(rows)]
+
+    def _is_cast(self, leaf: torch.Tensor) -> bool:
+        """Return whether a leaf may have another dtype than X has."""
+        given = str(getattr(self.X, "dtype", "")).removeprefix("torch.")
+        return given != str(leaf.dtype).removeprefix("torch.")
 
     def _check_cast(self, part: slice, rows: Any) -> None:
         """Raise if finite values became infinite in the net's dtype: layers may hide it."""
