@@ -1,5 +1,6 @@
-"""The learning rate, handled, in the API that scikit-learn users know."""
+"""Learning-rate range tests, schedules and snapshot ensembles for skorch, in scikit-learn's API."""
 
+from sklr._checkpoint import CheckpointError
 from sklr.callbacks import (
     SGDR,
     CosineDecay,
@@ -14,13 +15,14 @@ from sklr.callbacks import (
     Snapshots,
     StepDecay,
 )
-from sklr.ensemble import SnapshotEnsemble, SnapshotEnsembleRegressor
+from sklr.ensemble import SnapshotEnsemble, SnapshotEnsembleRegressor, Uncertainty
 from sklr.range_search import LRRangeSearch, LRSuggestion, RangeTestError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SGDR",
+    "CheckpointError",
     "CosineDecay",
     "CyclicalLR",
     "ExponentialDecay",
@@ -37,4 +39,5 @@ __all__ = [
     "SnapshotEnsembleRegressor",
     "Snapshots",
     "StepDecay",
+    "Uncertainty",
 ]

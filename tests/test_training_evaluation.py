@@ -26,12 +26,6 @@ from sklr._training._sample_weight import set_relative_weights
 X, Y = X_DIGITS[:103], Y_DIGITS[:103]  # batches of 50, 50 and 3
 
 
-class Dropping(MLP):
-    def forward(self, X):
-        # In evaluation too: it draws from torch's generator.
-        return super().forward(nn.functional.dropout(X, 0.3))
-
-
 def begun(module=MLP, **params):
     net = make_classifier(module, **params)
     net.set_params(**dry_run(net, X, Y).params)
@@ -73,12 +67,6 @@ def test_weights_of_samples_count_as_in_the_training(where):
         data = TrainingData(X, Y, X[rows], Y[rows])
         found = ValidationLoss(sample_weight=weights[rows])(net, data)
     assert found == pytest.approx(expected, rel=1e-5)
-
-
-def test_an_evaluation_is_repeatable():
-    net = begin_training(begun(Dropping), X, Y)
-    first, second = (mean_loss(net, Dataset(X, Y)) for _ in range(2))
-    assert first == second
 
 
 def test_losses_that_are_no_numbers_are_without_end():

@@ -139,7 +139,7 @@ class Labels:
 def chosen_indices(net: NeuralNet, proba: Array) -> npt.NDArray[np.intp]:
     """Return the index of the class that each row of probabilities decides for."""
     if isinstance(net, NeuralNetBinaryClassifier):
-        return (proba[:, 1] > net.threshold).astype(np.intp)
+        return np.asarray(proba[:, 1] > net.threshold, dtype=np.intp)
     return np.asarray(proba.argmax(axis=1))
 
 
