@@ -317,9 +317,8 @@ def test_a_forged_file_of_tensors_is_named(header, written):
         _files.read(written, SHAPE)
 
 
-@pytest.mark.parametrize(
-    ("value", "shape", "expected"),
-    [
+def test_shapes():
+    for value, shape, expected in [
         (1, int, True),
         (True, int, False),
         (1, NUMBER, True),
@@ -336,10 +335,8 @@ def test_a_forged_file_of_tensors_is_named(header, written):
         ([{"batches": [{"loss": 1}], "dur": 1}], HISTORY, True),
         ([{"batches": 3}], HISTORY, False),
         ([{"dur": 1}], HISTORY, False),
-    ],
-)
-def test_shapes(value, shape, expected):
-    assert fits(value, shape) is expected
+    ]:
+        assert fits(value, shape) is expected, (value, shape)
 
 
 # --- locks ---
