@@ -186,7 +186,14 @@ def make_silent(net: NeuralNet) -> None:
     """Leave an uninitialized clone only the callbacks that change its training."""
     _replace(net, [], silent=True)
     _drop_defaults(net)
+    # A sink that is not print prints without verbosity too, as AccelerateMixin's does.
+    if hasattr(net, "callbacks__print_log__sink"):
+        net.callbacks__print_log__sink = _discard
     net.set_params(verbose=0, warm_start=False)
+
+
+def _discard(text: str) -> None:
+    """Print nothing; a function that pickle finds by its name."""
 
 
 def _replace(net: NeuralNet, new: list[tuple[str, Callback]], *, silent: bool) -> None:
@@ -210,7 +217,7 @@ def _drop_defaults(net: NeuralNet) -> None:
     """Take skorch's own callbacks, which score, time and print, out of an uninitialized clone.
 
     One that has parameters stays: a net's class may read them, as AccelerateMixin reads those of
-    print_log, and without verbosity it prints nothing.
+    print_log.
     """
     own = {name for name, _ in named_callbacks(net)}
     for name, _ in net.get_default_callbacks():
