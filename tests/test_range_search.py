@@ -301,7 +301,7 @@ def test_bad_parameters_raise_in_the_one_form(name, value):
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.uint64, np.longdouble])
 def test_numbers_of_numpys_are_as_pythons(kind):
     whole = np.int16 if kind is np.longdouble else kind
-    net = make_classifier(max_epochs=whole(6), batch_size=whole(50))
+    net = make_classifier(max_epochs=whole(6))
     params = {"n_steps": whole(60), "n_repeats": whole(2), "random_state": whole(0)}
     found = search(net, max_lr=kind(10), budget=kind(10), **params, verify=True)
     expected = search(verify=True)
@@ -381,7 +381,7 @@ def test_targets_that_the_loss_would_broadcast_are_refused(wrap):
 
 
 def test_skorchs_own_callbacks_do_not_run_in_ramps_and_may_have_parameters():
-    net = make_classifier(callbacks__print_log__sink=print, callbacks__train_loss=None)
+    net = make_classifier(callbacks__print_log__sink=pytest.fail, callbacks__train_loss=None)
     np.testing.assert_array_equal(search(net).results_["loss"], search().results_["loss"])
     seen = []
 

@@ -46,6 +46,7 @@ SEARCHES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The range test has no answer")
 @pytest.mark.parametrize("kind", SEARCHES)
 def test_trainings_within_have_their_turn(kind):
     results = []
