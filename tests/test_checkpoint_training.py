@@ -424,7 +424,9 @@ def test_what_could_not_go_on_is_refused(params, text, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "generator", [np.random.default_rng(0), random.Random(0), torch.Generator()], ids=repr
+    "generator",
+    [np.random.default_rng(0), random.Random(0), torch.Generator()],
+    ids=lambda value: type(value).__module__,
 )
 def test_data_with_a_generator_of_its_own_is_refused(generator, tmp_path):
     dataset = Noisy(X_DIGITS, Y_DIGITS, [Noise(generator)])
