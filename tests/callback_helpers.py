@@ -56,7 +56,7 @@ def wave(position):
 
 
 def make(name, unit="epoch", **params):
-    """Give a schedule callback whose lengths suit the small net."""
+    """Return a schedule callback whose lengths suit the small net."""
     cls = SCHEDULES[name]
     if name == "Schedule":
         return cls(**{"schedule": wave, "unit": unit} | params)
@@ -65,7 +65,7 @@ def make(name, unit="epoch", **params):
 
 
 def planned(name, unit="epoch", **params):
-    """Give a callback that knows how long the whole training is, where it can be told."""
+    """Return a callback that knows how long the whole training is, if it has one to know."""
     if name in NAMED:
         params = {"n_epochs": EPOCHS} | params
     return make(name, unit, **params)
@@ -86,6 +86,17 @@ def in_units(names):
 
 EVERY_IN_UNITS = in_units(SCHEDULES)
 NAMED_IN_UNITS = in_units(NAMED)
+
+# For what the base class does alike for all: a schedule that needs the length of the training, one
+# that goes on for ever, and a bare function. Every schedule goes one such way at least.
+SOME_NAMED = pytest.mark.parametrize("name", ["CyclicalLR", "SnapshotCosine"])
+SOME = pytest.mark.parametrize("name", ["CyclicalLR", "Schedule", "SnapshotCosine"])
+PAIRS = [("CyclicalLR", "batch"), ("SnapshotCosine", "epoch"), ("SGDR", "fraction")]
+SOME_NAMED_IN_UNITS = pytest.mark.parametrize(("name", "unit"), PAIRS)
+SOME_IN_UNITS = pytest.mark.parametrize(
+    ("name", "unit"),
+    [("CyclicalLR", "batch"), ("SnapshotCosine", "epoch"), ("Schedule", "fraction")],
+)
 
 
 class Linear(nn.Module):
@@ -127,7 +138,7 @@ class NoOptimizer(NeuralNetClassifier):
 
 
 class SpySGD(torch.optim.SGD):
-    """Notes the rate and the momentum that each step of each group is done with."""
+    """Records the rate and the momentum that each step of each group is done with."""
 
     used: list
     momenta: list
@@ -149,7 +160,7 @@ class SpySGD(torch.optim.SGD):
 
 
 def make_net(*schedules, cls=NeuralNetClassifier, module=Linear, **params):
-    """Give a net with one schedule, named 'lr', or with the callbacks as they are given."""
+    """Return a net with one schedule, named 'lr', or with the callbacks as they are given."""
     named = [(f"lr{i or ''}", schedule) for i, schedule in enumerate(schedules)]
     defaults = {
         "module": module,
@@ -168,13 +179,13 @@ def make_net(*schedules, cls=NeuralNetClassifier, module=Linear, **params):
 
 
 def fit(*schedules, epochs=None, **params):
-    """Give a fitted net."""
+    """Return a fitted net."""
     return make_net(*schedules, **params).fit(X, Y, epochs=epochs)
 
 
 @functools.cache
 def straight(name, unit="epoch"):
-    """Give the net of a training that is never cut, to compare with."""
+    """Return the net of a training that is never cut, to compare with."""
     return fit(make(name, unit))
 
 
@@ -184,17 +195,17 @@ def valid_split():
 
 
 def batch_rows(net):
-    """Give the history's rows of the training batches that were done."""
+    """Return the history's rows of the training batches that were done."""
     return [row for epoch in net.history for row in epoch["batches"] if "train_loss" in row]
 
 
 def rates(net):
-    """Give the rate of each training batch that was done."""
+    """Return the rate of each training batch that was done."""
     return [row["lr"] for row in batch_rows(net)]
 
 
 def weights(net):
-    """Give all weights in one array."""
+    """Return all weights in one array."""
     return np.concatenate([p.detach().numpy().ravel() for p in net.module_.parameters()])
 
 
@@ -205,7 +216,7 @@ def assert_same_training(net, other):
 
 
 def parameters(cls):
-    """Give a callback's parameters as its constructor names them, with their defaults."""
+    """Return a callback's parameters as its constructor names them, with their defaults."""
     signature = inspect.signature(cls).parameters
     return {name: parameter.default for name, parameter in signature.items()}
 

@@ -1,4 +1,4 @@
-"""What changes between and within trainings: the user's rates, groups, units, length."""
+"""Changes between and within trainings: the user's rates, groups, units, length."""
 
 import math
 
@@ -8,8 +8,8 @@ import torch
 from callback_helpers import (
     BATCH,
     EPOCHS,
-    EVERY_NAMED,
     LR,
+    SOME_NAMED,
     STEPS,
     TwoLayers,
     X,
@@ -100,11 +100,16 @@ class Unfreeze(Callback):
         self._act("on_epoch_end", net)
 
 
-@pytest.mark.parametrize("lr", [LR / 10, 2 * LR, None])
-@pytest.mark.parametrize("first", [True, False])
+ADDED = [("on_epoch_begin", 10), ("on_batch_begin", 13), ("on_batch_end", 12), ("on_epoch_end", 10)]
+
+
 @pytest.mark.parametrize(
-    ("hook", "batches"),
-    [("on_epoch_begin", 10), ("on_batch_begin", 13), ("on_batch_end", 12), ("on_epoch_end", 10)],
+    ("hook", "batches", "first", "lr"),
+    [
+        *((*added, first, LR / 10) for added in ADDED for first in (True, False)),
+        *((*added, False, None) for added in ADDED),
+        ("on_batch_begin", 13, True, 2 * LR),
+    ],
 )
 def test_a_group_added_in_training_keeps_its_proportion(hook, batches, first, lr):
     """To the net's own initial rate; at the present scheduled rate it is scheduled like that."""
@@ -215,7 +220,7 @@ def test_snapshots_are_counted_once_and_only_if_somebody_takes_them(monkeypatch)
 # --- lengths ---
 
 
-@EVERY_NAMED
+@SOME_NAMED
 def test_no_batch_at_all(name):
     net = make_net(make(name), batch_size=10 * BATCH, iterator_train__drop_last=True)
     with pytest.raises(ValueError, match=r"'batch_size' parameter of .* iterator_train__drop_last"):

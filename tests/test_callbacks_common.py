@@ -1,4 +1,4 @@
-"""What holds for every schedule callback: parameters, recording, isolation from the net."""
+"""Properties of every schedule callback: parameters, recording, isolation from the net."""
 
 import copy
 import gc
@@ -18,6 +18,9 @@ from callback_helpers import (
     NAMED,
     NAMED_IN_UNITS,
     SCHEDULES,
+    SOME,
+    SOME_IN_UNITS,
+    SOME_NAMED,
     STEPS,
     NoOptimizer,
     SpySGD,
@@ -57,21 +60,14 @@ def test_all_schedules_are_discovered():
 
 
 @EVERY
-def test_is_a_skorch_callback(name):
+def test_is_a_skorch_callback_with_keywords_only(name):
     assert isinstance(make(name), Callback)
-
-
-@EVERY
-def test_unknown_keyword_is_refused_at_construction(name):
     required = {"schedule": wave} if name == "Schedule" else {}
     with pytest.raises(TypeError, match="unexpected keyword argument 'max_rate'"):
         SCHEDULES[name](max_rate=1.0, **required)
-
-
-@EVERY_NAMED
-def test_parameters_are_keyword_only(name):
-    with pytest.raises(TypeError, match="positional"):
-        SCHEDULES[name]("batch")
+    if name in NAMED:
+        with pytest.raises(TypeError, match="positional"):
+            SCHEDULES[name]("batch")
 
 
 def test_schedule_needs_its_schedule():
@@ -89,7 +85,7 @@ def test_get_params_gives_what_was_passed(name):
     assert cls(**odd).get_params() == odd
 
 
-@EVERY
+@SOME
 def test_set_params(name):
     callback = make(name)
     for param in parameters(type(callback)):
@@ -115,7 +111,7 @@ def test_clone_of_a_schedule_value():
     assert clone(Schedule(value)).schedule == value
 
 
-@EVERY
+@SOME
 def test_repr_shows_changed_parameters_only(name):
     if name in NAMED:
         assert repr(SCHEDULES[name]()) == f"{name}()"
@@ -144,7 +140,7 @@ def test_recorded_rate_is_the_rate_used(name, unit):
     assert len(set(rates(net))) > 2
 
 
-@EVERY
+@SOME
 def test_lr_of_an_epoch_is_its_last_batchs(name):
     net = fit(planned(name))
     assert net.history[:, "lr"] == [rows[-1]["lr"] for rows in net.history[:, "batches"]]
@@ -161,7 +157,7 @@ def unit_length(unit, steps):
     return {"epoch": steps / STEPS, "batch": steps, "fraction": steps / STEPS / EPOCHS}[unit]
 
 
-@EVERY_NAMED
+@SOME_NAMED
 def test_n_epochs_as_parameter_and_as_argument(name):
     told = make(name, "fraction", n_epochs=3).schedule(STEPS, lr=LR)
     assert told == make(name, "fraction").schedule(STEPS, n_epochs=3, lr=LR)
@@ -185,19 +181,13 @@ def test_schedule_says_what_it_needs(name):
     ("argument", "value", "error"),
     [
         ("steps_per_epoch", 0, ValueError),
-        ("steps_per_epoch", -1, ValueError),
         ("steps_per_epoch", 2.0, TypeError),
-        ("steps_per_epoch", True, TypeError),
         ("steps_per_epoch", None, TypeError),
         ("n_epochs", 0, ValueError),
         ("n_epochs", 2.5, TypeError),
-        ("n_epochs", True, TypeError),
         ("lr", 0, ValueError),
-        ("lr", -0.1, ValueError),
         ("lr", float("nan"), ValueError),
-        ("lr", float("inf"), ValueError),
         ("lr", "0.1", TypeError),
-        ("lr", True, TypeError),
     ],
 )
 def test_arguments_of_schedule(argument, value, error):
@@ -224,7 +214,7 @@ def test_schedule_gives_what_a_net_records_at_any_size(steps, epochs, warmup, na
     assert rates(net) == [value(step) for step in range(steps * epochs)]
 
 
-@EVERY
+@SOME
 def test_print_log_shows_the_rate_and_no_bookkeeping(name):
     lines = []
     net = fit(planned(name), verbose=1, callbacks__print_log__sink=lines.append)
@@ -233,7 +223,7 @@ def test_print_log_shows_the_rate_and_no_bookkeeping(name):
     assert [row.split()[1] for row in rows] == [f"{lr:.4f}" for lr in net.history[:, "lr"]]
 
 
-@EVERY
+@SOME
 def test_history_is_json(name, tmp_path):
     net = fit(make(name), epochs=2, max_epochs=np.int64(EPOCHS))
     net.save_params(f_history=tmp_path / "history.json")
@@ -241,7 +231,7 @@ def test_history_is_json(name, tmp_path):
     assert again == net.history.to_list()
 
 
-@EVERY
+@SOME
 def test_rates_are_plain_floats(name):
     """Whatever numeric types the parameters come in."""
     if name == "Schedule":
@@ -252,7 +242,7 @@ def test_rates_are_plain_floats(name):
     assert type(net.history[-1, "lr"]) is float
 
 
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_validation_batches_do_not_advance(name, unit):
     net = fit(planned(name, unit), train_split=valid_split())
     n_valid = sum("valid_loss" in row for epoch in net.history for row in epoch["batches"])
@@ -268,7 +258,7 @@ def test_validation_batches_do_not_advance(name, unit):
 # --- isolation ---
 
 
-@EVERY
+@SOME
 def test_fit_leaves_the_users_callback_alone(name):
     callback = make(name, "fraction", **({} if name == "Schedule" else {"warmup": 0.1}))
     before = dict(vars(callback))
@@ -280,7 +270,7 @@ def test_fit_leaves_the_users_callback_alone(name):
     assert vars(callback) == before
 
 
-@EVERY
+@SOME
 def test_a_list_of_callbacks_serves_two_nets(name):
     shared = [("lr", planned(name))]
     one, two = make_net(callbacks=shared), make_net(callbacks=shared, batch_size=5, lr=0.02)
@@ -301,7 +291,7 @@ class TrainAnother(Callback):
         self.other.partial_fit(X, Y, epochs=1)
 
 
-@EVERY
+@SOME
 def test_a_net_trained_within_the_training_of_another(name):
     shared = planned(name)
     inner = make_net(shared, max_epochs=STEPS)
@@ -310,7 +300,7 @@ def test_a_net_trained_within_the_training_of_another(name):
     assert rates(inner) == rates(straight(name))
 
 
-@EVERY
+@SOME
 def test_clone_of_the_net_trains_alike(name):
     net = fit(planned(name))
     assert_same_training(clone(net).fit(X, Y), net)
@@ -337,7 +327,7 @@ def test_a_constant_schedule_changes_nothing(shuffle):
     assert torch.equal(nets[0][1], nets[1][1])
 
 
-@EVERY
+@SOME
 def test_none_switches_it_off(name):
     net = make_net(planned(name)).set_params(callbacks__lr=None).fit(X, Y)
     assert net.optimizer_.used == [[LR]] * EPOCHS * STEPS
@@ -361,17 +351,15 @@ def test_a_class_is_made_with_the_nets_parameters():
 
 
 @pytest.mark.parametrize(
-    "second",
+    ("second", "first"),
     [
-        CyclicalLR(),
-        SGDR(),
-        Schedule(wave),
-        LRScheduler(policy="StepLR", step_size=1),
-        LRScheduler(),
+        (CosineDecay(), True),
+        (Schedule(wave), False),
+        (LRScheduler(policy="StepLR", step_size=1), True),
+        (LRScheduler(), False),
     ],
-    ids=lambda callback: type(callback).__name__,
+    ids=lambda value: type(value).__name__,
 )
-@pytest.mark.parametrize("first", [True, False])
 def test_two_schedules_on_one_net(second, first):
     both = [("a", CosineDecay()), ("b", second)]
     net = make_net(callbacks=both if first else both[::-1])
@@ -389,7 +377,7 @@ def test_one_of_two_schedules_switched_off():
     assert rates(net.fit(X, Y)) == rates(fit(CosineDecay()))
 
 
-@EVERY
+@SOME
 def test_a_net_without_optimizer(name):
     net = make_net(planned(name), cls=NoOptimizer)
     with pytest.raises(TypeError) as error:

@@ -10,13 +10,15 @@ import torch
 from callback_helpers import (
     BATCH,
     EPOCHS,
-    EVERY,
     EVERY_IN_UNITS,
-    EVERY_NAMED,
     LR,
     NAMED,
     NAMED_IN_UNITS,
     SCHEDULES,
+    SOME,
+    SOME_IN_UNITS,
+    SOME_NAMED,
+    SOME_NAMED_IN_UNITS,
     STEPS,
     Interrupt,
     X,
@@ -61,20 +63,20 @@ def test_fit_and_partial_fit(name, unit):
     assert net.history[:, "lr"] == straight(name, unit).history[:, "lr"]
 
 
-@NAMED_IN_UNITS
+@SOME_NAMED_IN_UNITS
 def test_max_epochs_of_each_part_and_n_epochs_of_the_whole(name, unit):
     net = fit(planned(name, unit), max_epochs=2).set_params(max_epochs=3).partial_fit(X, Y)
     assert_same_training(net, straight(name, unit))
 
 
-@EVERY
+@SOME
 def test_the_first_fits_max_epochs_is_the_plan(name):
     net = fit(make(name, "fraction"), epochs=2)
     net.set_params(max_epochs=3).partial_fit(X, Y)
     assert_same_training(net, straight(name, "fraction"))
 
 
-@EVERY
+@SOME
 def test_epoch_by_epoch_shuffled_with_momentum(name):
     nets = []
     for parts in ([5], [1, 1, 1, 1, 1], [3, 2]):
@@ -87,19 +89,19 @@ def test_epoch_by_epoch_shuffled_with_momentum(name):
     assert_same_training(nets[0], nets[2])
 
 
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_warm_start(name, unit):
     net = fit(planned(name, unit), epochs=2, warm_start=True).fit(X, Y, epochs=3)
     assert_same_training(net, straight(name, unit))
 
 
-@EVERY
+@SOME
 def test_a_new_fit_begins_anew(name):
     net = fit(planned(name), epochs=3).fit(X, Y)
     assert_same_training(net, straight(name))
 
 
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_pickle_between_epochs(name, unit):
     net = pickle.loads(pickle.dumps(fit(planned(name, unit), epochs=2)))
     net.partial_fit(X, Y, epochs=3)
@@ -119,7 +121,7 @@ class PickleInMidEpoch(Callback):
             net.pickled_ = pickle.dumps(net)
 
 
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_pickle_in_mid_epoch(name, unit):
     pickler = ("pickle", PickleInMidEpoch(7))
     net = make_net(callbacks=[("lr", planned(name, unit)), pickler]).fit(X, Y, epochs=2)
@@ -127,7 +129,7 @@ def test_pickle_in_mid_epoch(name, unit):
     assert rates(again) == rates(straight(name, unit))[: 7 + 3 * STEPS]
 
 
-@EVERY
+@SOME
 def test_a_pickle_holds_no_second_copy_of_the_weights(name):
     sizes = []
     for callbacks in ([], [("lr", planned(name))]):
@@ -139,7 +141,7 @@ def test_a_pickle_holds_no_second_copy_of_the_weights(name):
 
 
 @pytest.mark.parametrize("with_optimizer", [True, False])
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_save_and_load(name, unit, with_optimizer, tmp_path):
     """The plan, n_epochs=None, comes from the loaded history too."""
     files = {"f_params": tmp_path / "params.pt", "f_history": tmp_path / "history.json"}
@@ -153,7 +155,7 @@ def test_save_and_load(name, unit, with_optimizer, tmp_path):
     assert_same_training(net, straight(name, unit))
 
 
-@EVERY
+@SOME
 def test_save_and_load_with_momentum(name, tmp_path):
     files = {f"f_{part}": tmp_path / part for part in ("params", "history", "optimizer")}
     fit(planned(name), epochs=2, **MOMENTUM).save_params(**files)
@@ -162,7 +164,7 @@ def test_save_and_load_with_momentum(name, tmp_path):
     assert_same_training(net.partial_fit(X, Y, epochs=3), fit(planned(name), **MOMENTUM))
 
 
-@EVERY
+@SOME
 def test_loaded_weights_without_history_begin_the_schedule_anew(name, tmp_path):
     fit(planned(name), epochs=2).save_params(f_params=tmp_path / "params.pt")
     net = make_net(planned(name)).initialize()
@@ -177,7 +179,7 @@ def test_loaded_weights_without_history_begin_the_schedule_anew(name, tmp_path):
     ("kind", "checkpoint_first"),
     [("Checkpoint", True), ("Checkpoint", False), ("TrainEndCheckpoint", True)],
 )
-@EVERY
+@SOME
 def test_load_init_state(name, kind, checkpoint_first, tmp_path):
     def build(max_epochs):
         if kind == "Checkpoint":
@@ -195,7 +197,7 @@ def test_load_init_state(name, kind, checkpoint_first, tmp_path):
     assert net.history[:, "lr"] == straight(name).history[:, "lr"]
 
 
-@EVERY
+@SOME
 def test_checkpoint_of_the_whole_net(name, tmp_path):
     file = tmp_path / "net.pkl"
     checkpoint = Checkpoint(monitor=None, f_pickle=str(file), f_params=None, f_optimizer=None,
@@ -220,7 +222,7 @@ DONE = {
 @pytest.mark.parametrize(
     ("hook", "first"), [*zip(DONE, [True] * 5, strict=True), ("on_batch_end", False)]
 )
-@EVERY
+@SOME
 def test_interrupt_and_go_on(name, hook, first):
     """The position goes on from the batches really done, wherever the interruption strikes."""
     stop = ("stop", Interrupt(hook))
@@ -233,7 +235,7 @@ def test_interrupt_and_go_on(name, hook, first):
     assert rates(net) == rates(straight(name))[: DONE[hook](at) + 2 * STEPS]
 
 
-@EVERY_IN_UNITS
+@SOME_IN_UNITS
 def test_interrupt_in_mid_epoch_in_every_unit(name, unit):
     net = make_net(callbacks=[("lr", planned(name, unit)), ("stop", Interrupt())])
     interrupted(net, 7)
@@ -264,7 +266,7 @@ def test_many_interruptions(name, unit, cuts, copy):
 
 
 @pytest.mark.parametrize(("hook", "unit"), [("on_valid_begin", "epoch"), ("on_valid_end", "batch")])
-@EVERY
+@SOME
 def test_interrupt_in_validation(name, unit, hook):
     """The epoch's training was done, and counts as a whole."""
     stop = ("stop", Interrupt(hook))
@@ -274,7 +276,7 @@ def test_interrupt_in_validation(name, unit, hook):
     assert rates(net) == rates(fit(planned(name, unit), epochs=3, train_split=valid_split()))
 
 
-@EVERY
+@SOME
 def test_interrupted_history_through_a_file(name, tmp_path):
     files = {f"f_{part}": tmp_path / part for part in ("params", "history", "optimizer")}
     net = make_net(callbacks=[("lr", make(name)), ("stop", Interrupt())])
@@ -284,7 +286,7 @@ def test_interrupted_history_through_a_file(name, tmp_path):
     assert rates(again.partial_fit(X, Y)) == rates(straight(name))[: 7 + 3 * STEPS]
 
 
-@EVERY
+@SOME
 def test_the_plan_is_noted_after_an_interruption_before_the_first_epoch(name):
     stop = ("stop", Interrupt("on_epoch_begin"))
     net = make_net(callbacks=[stop, ("lr", make(name, "fraction"))])
@@ -319,7 +321,7 @@ def test_changed_batch_size(name, unit):
     np.testing.assert_allclose(rates(net), [*before, *after], rtol=1e-12, atol=1e-17)
 
 
-@NAMED_IN_UNITS
+@SOME_NAMED_IN_UNITS
 def test_changed_batch_size_in_mid_epoch(name, unit):
     """7 of 25 batches of 10 rows are done, then come batches of 3 rows, 17 in an epoch."""
     net = make_net(callbacks=[("lr", make(name, unit)), ("stop", Interrupt())])
@@ -367,7 +369,7 @@ def test_parts_of_epochs_that_make_whole_ones_are_whole(parts):
 
 
 def past_the_plan(parts, schedule, **params):
-    """Give the net and the warnings of training in parts."""
+    """Return the net and the warnings of training in parts."""
     net = make_net(schedule, **params)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -378,7 +380,7 @@ def past_the_plan(parts, schedule, **params):
 
 @pytest.mark.parametrize("parts", [[5], [3, 2], [2, 1, 1, 1]], ids=str)
 @pytest.mark.parametrize("unit", ["batch", "fraction"])
-@EVERY_NAMED
+@SOME_NAMED
 def test_more_training_than_planned(name, unit, parts):
     callback = make(name, unit, n_epochs=3)
     net, caught = past_the_plan(parts, callback)
@@ -403,7 +405,7 @@ def test_which_schedules_need_the_length_of_the_training():
 
 
 @pytest.mark.parametrize("parts", [[5], [3, 2], [1, 1, 1, 1, 1]], ids=str)
-@EVERY
+@SOME
 def test_more_training_than_the_first_fits_max_epochs(name, parts):
     net, caught = past_the_plan(parts, make(name, "fraction"), max_epochs=3)
     assert len(caught) == 1
@@ -418,7 +420,7 @@ def test_a_function_is_not_asked_for_positions_past_the_plan():
     assert rates(net)[9:] == [LR * math.sqrt(1 - 9 / 10)] * 21
 
 
-@EVERY_NAMED
+@SOME_NAMED
 def test_the_warning_comes_once_in_a_net_that_travels(name):
     net = fit(make(name, "fraction", n_epochs=1), max_epochs=1)
     with pytest.warns(UserWarning, match="goes on past the 5 steps"):

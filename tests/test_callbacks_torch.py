@@ -22,7 +22,7 @@ class Double(Linear):
 
 
 class Watch(Callback):
-    """Notes the groups' settings in each closure."""
+    """Records the groups' settings in each closure."""
 
     def on_train_begin(self, net, **kwargs):
         self.momenta_ = []
@@ -37,7 +37,7 @@ def momentum_of(optimizer):
 
 
 def plain_loop(optimizer, make_scheduler, **settings):
-    """Give rates, momenta and final weights of torch alone."""
+    """Return rates, momenta and final weights of torch alone."""
     module = Double()
     optimizer = optimizer(module.parameters(), lr=LR, **settings)
     scheduler = make_scheduler(optimizer)

