@@ -47,7 +47,7 @@ def initial_ratios(groups: Groups, reference: float) -> list[float]:
 
 
 def note_ratios(groups: Groups, own_lr: float, stated: Collection[float] = ()) -> float:
-    """Note each group's proportion in it, once, and return the rate that a peak of None stands for.
+    """Record each group's proportion in it, once, and return the rate that a peak of None is.
 
     A group that is added to a training is noted when it is first seen: by its rate over the
     optimizer's own, or, at the rate that another group has just now, by that group's proportion.

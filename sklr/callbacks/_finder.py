@@ -21,7 +21,7 @@ from sklr.plotting import LRRangeDisplay, ScheduleDisplay
 from sklr.schedules import RangeTest
 
 KINDS = ("loss", "rate")
-"""What `LRFinder.plot` can draw."""
+"""The kinds of plot that `LRFinder.plot` draws."""
 
 
 class RampEnd(KeyboardInterrupt):
@@ -143,7 +143,7 @@ class LRFinder(ScheduleCallback):
         loss: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Note the loss with the rate that produced it, and see whether the ramp is over."""
+        """Record the loss with the rate that produced it, and see whether the ramp is over."""
         if not training:
             return
         run = runs[net]
@@ -174,7 +174,7 @@ class LRFinder(ScheduleCallback):
         run.stop_watch()
 
     def _note(self, lr: float, loss: float) -> None:
-        """Note a step, and end the training with the ramp."""
+        """Record a step, and end the training with the ramp."""
         self.lrs_.append(lr)
         self.losses_.append(loss)
         if self.ended_ is not None:

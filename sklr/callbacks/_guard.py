@@ -47,7 +47,7 @@ def _release(net: NeuralNet) -> None:
 
 
 class _GuardedNet(NeuralNet):
-    """What stands before a net's own class while its steps are guarded."""
+    """Base put before a net's own class while its steps are guarded."""
 
     _own: type[NeuralNet]
 

@@ -1,4 +1,4 @@
-"""What the callbacks with a schedule of their own share: flat parameters, lengths in a unit."""
+"""Base of the callbacks with a schedule of their own: flat parameters, lengths in a unit."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Done:
         Steps done in them.
     epochs_in_steps : float
         These epochs in steps of the present length: an interrupted one by the part of its own
-        length that was done. Whole where no interrupted epoch had another length.
+        length that was done. Whole if no interrupted epoch had another length.
     """
 
     def __init__(self, steps_per_epoch: int | None) -> None:

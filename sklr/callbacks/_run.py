@@ -25,7 +25,7 @@ Rate = Callable[[float], float]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a schedule may depend on beside its own parameters.
+    """All that a schedule may depend on beside its own parameters.
 
     Attributes
     ----------

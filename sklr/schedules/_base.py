@@ -1,4 +1,4 @@
-"""What every schedule is: a frozen value that gives the rate of a step."""
+"""Base of the schedules, frozen values that give the rate of a step, and the parts of formulas."""
 
 from __future__ import annotations
 
@@ -101,17 +101,20 @@ class BaseSchedule(ABC):
         # (int8), or make the rate one of their own type.
         if (type(step) is int or type(step) is float) and 0 <= step <= LAST_STEP:
             return self._rate(step, Scalar)
+        # Fractions and numpy's numbers are steps too, at the cost of a check.
         if isinstance(step, numbers.Real) and not isinstance(step, bool):
             number = check_number(self, "step", step, at_least=0)
             return self._rate(min(number, LAST_STEP), Scalar)
         steps = np.asarray(step)
         if steps.dtype.kind not in "iuf":
             raise ParameterTypeError(self, "step", "be a real number or an array of them", step)
+        # Before any formula multiplies them: integers of few bits overflow silently.
         steps = steps.astype(np.float64)
         valid = (steps >= 0) & (steps < math.inf)
         if not valid.all():
             invalid = float(steps[~valid][0])
             raise ParameterValueError(self, "step", "be a finite number at least 0", invalid)
+        # One step in an array of no dimension; its rate is a plain float.
         if steps.ndim == 0:
             return self(float(steps))
         return self._rate(np.minimum(steps, LAST_STEP), np)
@@ -185,9 +188,11 @@ class BaseSchedule(ABC):
             if name in self._lengths and value is not None:
                 changes[name] = self._rescaled_length(name, value, k)
             elif name in self._step_factors:
+                # The k-th root, so that k steps multiply by the factor once.
                 changes[name] = value ** (1 / k)
             elif name in self._speeds:
                 changes[name] = value / k
+            # The parts of a composition count the same steps as the whole.
             elif isinstance(value, BaseSchedule):
                 changes[name] = value.rescale(k)
             elif isinstance(value, tuple) and value and isinstance(value[0], BaseSchedule):
@@ -198,6 +203,7 @@ class BaseSchedule(ABC):
         if isinstance(value, tuple):
             return tuple(self._rescaled_length(name, item, k) for item in value)
         steps = whole(value * k)
+        # Half a step at the end of a training would belong to no batch.
         if isinstance(value, int) and not isinstance(steps, int):
             requirement = f"leave a whole number of steps of {name}={value}"
             raise ParameterValueError(self, "k", requirement, k)
@@ -239,11 +245,13 @@ class BaseSchedule(ABC):
         self._number(high, above=(low, getattr(self, low)))
 
     def _store(self, name: str, value: object) -> None:
+        # Frozen for everybody else; stored once, before the value can be seen.
         object.__setattr__(self, name, value)
 
 
 def between(low: Any, high: Any, weight: Any) -> Any:
     """Return the point between low (weight 0) and high (weight 1), exact at both ends."""
+    # low + (high - low) * weight would be shorter, and miss `high` by a rounding error.
     return low * (1.0 - weight) + high * weight
 
 
@@ -255,6 +263,7 @@ def half_cosine(x: Any, xp: Any) -> Any:
 def whole(steps: float) -> float:
     """Return an int for a whole number of steps that a rounding error may have missed."""
     nearest = round(steps)
+    # Relatively close: a length of almost no step is never taken for 0.
     return nearest if math.isclose(steps, nearest, rel_tol=1e-9) else steps
 
 
@@ -265,6 +274,7 @@ def even_end(cycle: Any, n_steps: int, n_cycles: int, xp: Any) -> Any:
 
 def even_cycle(t: Any, n_steps: int, n_cycles: int, xp: Any) -> tuple[Any, Any]:
     """Return start and end of the cycle of step t < n_steps, if cycles share n_steps evenly."""
+    # The ends are rounded: a step belongs to the cycle that its middle lies in.
     guess = xp.floor((xp.floor(t) + 0.5) * n_cycles / n_steps)
     cycle = locate(t, guess, lambda k: even_end(k, n_steps, n_cycles, xp), xp)
     return even_end(cycle, n_steps, n_cycles, xp), even_end(cycle + 1, n_steps, n_cycles, xp)

@@ -83,8 +83,10 @@ class CyclicalLR(BaseSchedule):
     def _weight(self, t: Any, xp: Any) -> Any:
         """Return the height above the base as a part of the whole amplitude."""
         cycle = xp.floor(1 + t / (2 * self.step_size))
+        # From 1 at a cycle's start over 0 at its peak to 1 at its end; rounding may pass 1.
         x = abs(t / self.step_size - 2 * cycle + 1)
         height = xp.maximum(0.0, 1.0 - x)
+        # Cycles count from 1 here, so that the first has the whole amplitude.
         if self.mode == "triangular2":
             return height * 0.5 ** (cycle - 1)
         if self.mode == "exp_range":
@@ -164,8 +166,10 @@ class SGDR(BaseSchedule):
         """Return the first cycle, from 0, whose floor reaches its peak."""
         if self.min_lr == 0 or self.min_decay <= self.max_decay:
             return None
+        # Solved for i: min_lr * min_decay**i = max_lr * max_decay**i.
         ratio = math.log(self.max_lr / self.min_lr) / math.log(self.min_decay / self.max_decay)
         cycle = math.ceil(ratio)
+        # Cycles that shrink may be over by then.
         return cycle if cycle < self._n_cycles else None
 
     @cached_property
@@ -181,20 +185,24 @@ class SGDR(BaseSchedule):
         """Return the step at which cycle `cycle` (from 0) begins and the one before it ends."""
         if self.cycle_mult == 1:
             return xp.rint(self.cycle_length * cycle)
+        # The geometric sum of the lengths before, in first cycles.
         growth = (self.cycle_mult**cycle - 1) / (self.cycle_mult - 1)
         return xp.rint(self.cycle_length * growth)
 
     def _cycle(self, t: Any, xp: Any) -> Any:
+        # The middle of the step, since ends are rounded; then `_end` solved for the cycle.
         lengths = (xp.floor(t) + 0.5) / self.cycle_length
         if self.cycle_mult == 1:
             guess = xp.floor(lengths)
         else:
+            # log1p keeps its digits where the multiple is almost 1.
             cycles = xp.log1p(lengths * (self.cycle_mult - 1)) / math.log(self.cycle_mult)
             guess = xp.floor(cycles)
         return locate(t, guess, lambda k: self._end(k, xp), xp)
 
     def _rate(self, t: Any, xp: Any) -> Any:
         within = t
+        # Past the last of shrinking cycles, steps count as that one's, at its minimum.
         if self.cycle_mult < 1:
             within = xp.minimum(t, self._end(self._n_cycles, Scalar) - 1)
         cycle = self._cycle(within, xp)
@@ -215,7 +223,7 @@ class SnapshotCosine(BaseSchedule):
     """The snapshot ensemble's cycles: cosine falls to almost 0 that share the training evenly.
 
     In a cycle of C steps the rate is ``max_lr/2 * (cos(pi * mod(t, C)/C) + 1)``. Cycle k of M ends
-    at ``round(k * T / M)``, so that every step belongs to a cycle where M does not divide T. Past
+    at ``round(k * T / M)``, so that every step belongs to a cycle even if M does not divide T. Past
     the end the rate of the last step is held; no step is spent at rate 0.
 
     Parameters
@@ -259,6 +267,7 @@ class SnapshotCosine(BaseSchedule):
         self._integer("n_cycles", at_least=1, at_most=("n_steps", self.n_steps))
 
     def _rate(self, t: Any, xp: Any) -> Any:
+        # Step n_steps would begin another cycle.
         t = xp.minimum(t, self.n_steps - 1)
         start, end = even_cycle(t, self.n_steps, self.n_cycles, xp)
         return self.max_lr * half_cosine((t - start) / (end - start), xp)
@@ -342,11 +351,13 @@ class OneCycle(BaseSchedule):
         # A phase without length has no step of its own: its divisor is never used.
         up = t / (peak or 1.0)
         down = (xp.minimum(t, last) - peak) / (last - peak or 1.0)
+        # The shape falls, from 1 at x=0 to 0 at x=1: on the way up x runs backwards.
         x = xp.where(t <= peak, 1.0 - up if peak else 0.0 * t, down)
         return half_cosine(x, xp) if self.anneal == "cos" else 1.0 - x
 
     def _rate(self, t: Any, xp: Any) -> Any:
         first = self.max_lr / self.div_factor
+        # The rise begins higher than the fall ends.
         low = xp.where(t <= self._peak, first, first / self.final_div_factor)
         return between(low, self.max_lr, self._weight(t, xp))
 
@@ -421,9 +432,10 @@ class FastGeometric(BaseSchedule):
         pretrain = self._pretrain_steps
         cycle_steps = self.n_steps - pretrain
         fall = half_cosine(xp.minimum(t / (pretrain or 1), 1.0), xp)
-        # The cycles' own clock: 0 while pre-training, where their rate is not used.
+        # The cycles' own clock: 0 while pre-training, when their rate is not used.
         s = xp.maximum(xp.minimum(t, self.n_steps - 1) - pretrain, 0)
         start, end = even_cycle(s, cycle_steps, self.n_cycles, xp)
+        # From 1 at a cycle's start over 0 in its middle to 1 at its end.
         triangle = abs(2 * (s - start) / (end - start) - 1)
         return between(self.min_lr, self.max_lr, xp.where(t < pretrain, fall, triangle))
 
