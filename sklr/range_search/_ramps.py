@@ -182,7 +182,9 @@ def run_test(
         n_ramps = _budget.more_ramps(budget, test.steps)
         if wider is None or n_ramps == 0 or len(rounds) > MAX_EXTENSIONS:
             if answer is not test:
-                answer = replace(answer, message=f"{answer.message} A wider range had no answer.")
+                # Its own rounds end with it; what the others cost counts too.
+                words = f"{answer.message} A wider range had no answer.".strip()
+                answer = replace(answer, rounds=rounds, message=words)
             return answer if answer.answered else _explained(answer, prepared, data)
         finder.set_params(min_lr=wider[0], max_lr=wider[1])
 
