@@ -76,7 +76,8 @@ def test_rungs_spend_nearly_all_that_is_left():
     assert 9_600 < spent <= 10_000
     # Steps grow from rung to rung as fast as candidates grow fewer, or faster.
     assert np.all(steps[1:] / steps[:-1] > 2)
-    assert rungs == [(8, 420), (4, 1_020), (2, 2_970)]
+    assert [count for count, _ in rungs] == [8, 4, 2]
+    np.testing.assert_allclose(steps, [420, 1_020, 2_970], atol=1)
 
 
 def test_a_quarter_of_the_budget_is_for_ramps_if_trials_follow():

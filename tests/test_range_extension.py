@@ -77,7 +77,7 @@ def test_a_range_that_begins_too_high_is_extended_downwards():
     assert "extended to [" in found.suggestion_.message
     assert found.suggestion_.lr < 5
     alone = search(min_lr=30.0, max_lr=300.0, extend=False).suggestion_
-    assert alone.status == "diverged_at_start"
+    assert alone.status in ("diverged_at_start", "flat")
     assert math.isnan(alone.lr)
 
 
@@ -127,7 +127,7 @@ def test_an_answer_is_kept_where_a_wider_range_has_none():
     finder = LRFinder(max_lr=1.0, n_steps=60)
     budget = _budget.share(None, 1.5, 1, 60, False)
     settings = Settings(finder, 1, 1.5, extend=True, verify=False, verbose=False)
-    test = run_test(tasks, PREPARED, None, settings, budget, iter(range(9)))
+    test = run_test(tasks, PREPARED, (), settings, budget, iter(range(9)))
     assert test.summary.status == "no_divergence"
     assert test.chosen == 0
     assert "A wider range had no answer." in test.message
