@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from skorch import NeuralNetClassifier
 
 from sklr import LRRangeSearch
 
@@ -37,6 +38,7 @@ class Weighted(TransformerMixin, BaseEstimator):
         return X
 
 
+@pytest.mark.filterwarnings("ignore:The range test has no answer")
 @pytest.mark.parametrize("refit", [False, True])
 def test_metadata_reaches_the_preprocessing(refit):
     Weighted.seen = []
@@ -73,6 +75,25 @@ def test_metadata_reaches_the_scorer():
         assert {len(weight) for weight in seen} == {100}
         fitted.score(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
     np.testing.assert_array_equal(seen[-1], WEIGHT)
+
+
+class WeightedNet(NeuralNetClassifier):
+    __metadata_request__fit = {"sample_weight": True}  # noqa: RUF012
+
+
+def test_weights_go_to_all_that_request_them():
+    Weighted.seen = []
+    net = WeightedNet(**make_classifier().get_params(deep=False))
+    with config_context(enable_metadata_routing=True):
+        step = Weighted().set_fit_request(sample_weight=True)
+        both = search(make_pipeline(step, net)).fit(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
+        one = search(make_pipeline(step, make_classifier()))
+        one.fit(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
+    assert len(Weighted.seen) == 2
+    alone = search().fit(X_DIGITS, Y_DIGITS, sample_weight=WEIGHT)
+    np.testing.assert_allclose(both.results_["loss"][:20], alone.results_["loss"][:20], rtol=1e-4)
+    plain = search().fit(X_DIGITS, Y_DIGITS).results_["loss"][:20]
+    np.testing.assert_allclose(one.results_["loss"][:20], plain, rtol=1e-4)
 
 
 def test_metadata_that_nobody_asked_for_is_refused():

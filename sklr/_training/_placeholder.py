@@ -42,6 +42,8 @@ class NetPlaceholder(BaseEstimator):
 
     def fit(self, X: Any, y: Any = None, **fit_params: Any) -> NetPlaceholder:
         """Keep what is given."""
+        # Weights of samples come with the batches instead.
+        fit_params.pop("sample_weight", None)
         self.X_, self.y_, self.fit_params_ = X, y, fit_params
         self.target_shape_ = np.shape(y)[1:]
         self.net_: NeuralNet | None = None

@@ -10,7 +10,7 @@ from sklearn import get_config
 from sklearn.base import is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.metadata_routing import process_routing
+from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
 
 from sklr._training._inputs import check_inputs, check_targets_given, is_for_nets
 from sklr._training._labels import Labels, regression_targets
@@ -113,9 +113,7 @@ def make_request(search: Any, target: Target, X: Any, y: Any, params: dict[str, 
     elif y is not None and is_regressor(net):
         y = regression_targets(y, flatten=search.refit)
     fit_params, score_params = _routed(search, params)
-    # Under its own name, or under that of the net in the estimator.
-    names = {"sample_weight", f"{target.prefix}sample_weight"} & fit_params.keys()
-    weights = [fit_params.pop(name) for name in names]
+    weights = _take_weights(target, fit_params)
     return Request(
         search,
         search.estimator,
@@ -124,11 +122,24 @@ def make_request(search: Any, target: Target, X: Any, y: Any, params: dict[str, 
         y,
         labels=labels,
         fit_params=fit_params,
-        sample_weight=check_weights(X, weights[0]) if weights else None,
+        sample_weight=None if weights is None else check_weights(X, weights),
         verify=search.verify,
         scorer=find_scorer(search),
         score_params=score_params,
     )
+
+
+def _take_weights(target: Target, fit_params: dict[str, Any]) -> Any:
+    """Take the weights of the net's samples out of the fit parameters; return None without any."""
+    if target.prefix and get_config()["enable_metadata_routing"]:
+        # They stay there for the preprocessing that has requested them; has the net?
+        requests = get_routing_for_object(target.net)
+        consumed = requests.consumes("fit", {"sample_weight"} & fit_params.keys())
+        return fit_params["sample_weight"] if consumed else None
+    # Under their own name, or under that of the net in the estimator.
+    names = {"sample_weight", f"{target.prefix}sample_weight"} & fit_params.keys()
+    weights = [fit_params.pop(name) for name in names]
+    return weights[0] if weights else None
 
 
 def find_scorer(search: Any) -> Any:
