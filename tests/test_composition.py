@@ -46,7 +46,7 @@ every_part = pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).
 
 
 def torch_rates(lr, n_steps, make):
-    """Give the rates of real steps under the torch scheduler that `make(optimizer)` gives."""
+    """Return the rates of real steps under the torch scheduler that `make(optimizer)` gives."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     scheduler = make(optimizer)
     optimizer.step()
@@ -124,10 +124,10 @@ def test_warmup_rises_from_the_first_step_on():
     assert rates_of(warmup(Constant(lr=1.0), 4, start_factor=1)) == [1.0] * N_STEPS
 
 
-@every_part
-def test_warmup_of_no_steps_is_the_schedule(part):
-    assert warmup(part, 0) is part
-    assert warmup(part, 0, start_factor=0.5) is part
+def test_warmup_of_no_steps_is_the_schedule():
+    for part in PARTS:
+        assert warmup(part, 0) is part
+        assert warmup(part, 0, start_factor=0.5) is part
 
 
 def test_warmup_of_a_schedule_that_begins_at_zero_is_zero():
@@ -214,11 +214,11 @@ def test_join_does_not_share_the_lists_it_was_given():
     assert rates_of(joined, 6) == [0.1] * 5 + [0.2]
 
 
-@every_part
-def test_join_of_one_is_that_one(part):
-    joined = join([part], [])
-    assert rates_of(joined) == rates_of(part)
-    assert joined.snapshot_steps(N_STEPS) == part.snapshot_steps(N_STEPS)
+def test_join_of_one_is_that_one():
+    for part in PARTS:
+        joined = join([part], [])
+        assert rates_of(joined) == rates_of(part)
+        assert joined.snapshot_steps(N_STEPS) == part.snapshot_steps(N_STEPS)
 
 
 def test_join_takes_the_snapshots_of_each_part():

@@ -47,6 +47,10 @@ SCHEDULES = [
 every_schedule = pytest.mark.parametrize(
     "schedule", SCHEDULES, ids=lambda schedule: type(schedule).__name__
 )
+# ScheduleLR does the same with all: one that goes on for ever, one that ends, a composition.
+some_schedules = pytest.mark.parametrize(
+    "schedule", [saw, fall, SCHEDULES[-1]], ids=lambda schedule: type(schedule).__name__
+)
 
 
 def parameter():
@@ -54,7 +58,7 @@ def parameter():
 
 
 def make_sgd(lr=0.1, group_lrs=(None,), **settings):
-    """Give an SGD with a group for each of `group_lrs`, None for one that names no rate."""
+    """Return an SGD with a group for each of `group_lrs`, None for one that names no rate."""
     groups = [
         {"params": [parameter()]} | ({} if group_lr is None else {"lr": group_lr})
         for group_lr in group_lrs
@@ -336,7 +340,7 @@ def test_state_is_the_step_and_the_schedule():
     assert through_a_file(state) == state
 
 
-@every_schedule
+@some_schedules
 @pytest.mark.parametrize("optimizer_too", [False, True], ids=["alone", "with the optimizer"])
 def test_a_loaded_state_goes_on_as_if_never_stopped(schedule, optimizer_too):
     for stop in range(0, N_STEPS, 3):
@@ -375,17 +379,13 @@ def test_a_loaded_state_keeps_the_proportions():
 def garbage():
     schedule = repr(saw)
     cyclic = lr_scheduler.CyclicLR(make_sgd(), 0.1, 1.0, 4, cycle_momentum=False)
-    yield "none", None, TypeError
     yield "list", [3], TypeError
-    yield "text", schedule, TypeError
-    yield "empty", {}, ValueError
     yield "part", {"step": 3}, ValueError
     yield "more", {"step": 3, "schedule": schedule, 4: None}, ValueError
     yield "torch's", cyclic.state_dict(), ValueError
     yield "another's", {"step": 3, "schedule": repr(fall)}, ValueError
     yield "no schedule", {"step": 3, "schedule": None}, ValueError
     yield "text step", {"step": "3", "schedule": schedule}, TypeError
-    yield "no step", {"step": None, "schedule": schedule}, TypeError
     yield "bool step", {"step": True, "schedule": schedule}, TypeError
     yield "part step", {"step": 2.5, "schedule": schedule}, TypeError
     yield "negative step", {"step": -2, "schedule": schedule}, ValueError
@@ -428,7 +428,7 @@ def test_an_optimizer_loaded_from_elsewhere_gets_the_rate_at_the_next_step():
     assert train(optimizer, scheduler, 5) == [(7.0,), *expected(saw, 3, 7)]
 
 
-@every_schedule
+@some_schedules
 def test_last_epoch_begins_where_torch_would(schedule):
     # An optimizer that no scheduler has touched will do: torch raises a KeyError there.
     for last_epoch in (0, 4, 11):
@@ -447,7 +447,7 @@ def test_last_epoch_begins_where_torch_would(schedule):
     [lambda pair: pickle.loads(pickle.dumps(pair)), copy.deepcopy],
     ids=["pickle", "deepcopy"],
 )
-@every_schedule
+@some_schedules
 def test_travels_in_mid_run(schedule, travel):
     optimizer = make_sgd(group_lrs=(None, 0.01), momentum=0.5)
     scheduler = ScheduleLR(optimizer, schedule)
@@ -519,7 +519,7 @@ def test_says_its_first_rate_while_it_waits_for_its_turn():
 
 
 @every_sequence
-@pytest.mark.parametrize("stop", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("stop", [0, 3, 4, 9])
 def test_a_sequence_goes_on_from_its_state(make, rates, stop):
     first = make_sgd()
     scheduler = make(first)
@@ -536,7 +536,7 @@ def test_a_sequence_goes_on_from_its_state(make, rates, stop):
     np.testing.assert_allclose(rest, rates[stop:], rtol=1e-14)
 
 
-@pytest.mark.parametrize("stop", [0, 1, 3, 4, 5, 9])
+@pytest.mark.parametrize("stop", [0, 4, 5])
 @pytest.mark.parametrize(("make", "rates"), SEQUENCES[:2], ids=["linear", "ours"])
 def test_a_sequence_that_ends_in_ours_may_be_loaded_in_any_order(make, rates, stop):
     first = make_sgd()
@@ -557,15 +557,10 @@ def test_a_sequence_that_ends_in_ours_may_be_loaded_in_any_order(make, rates, st
     ("parameter_name", "given", "error"),
     [
         ("optimizer", None, TypeError),
-        ("optimizer", "sgd", TypeError),
         ("optimizer", torch.optim.SGD, TypeError),
-        ("optimizer", [parameter()], TypeError),
         ("schedule", None, TypeError),
-        ("schedule", 0.1, TypeError),
         ("schedule", CyclicalLR, TypeError),
         ("schedule", lambda step: 0.1, TypeError),
-        ("last_epoch", None, TypeError),
-        ("last_epoch", "3", TypeError),
         ("last_epoch", 3.0, TypeError),
         ("last_epoch", True, TypeError),
         ("last_epoch", -2, ValueError),

@@ -49,7 +49,7 @@ lengths = st.integers(1, 40)
 
 
 def torch_rates(lr, n_steps, make):
-    """Give the rates of real steps under the torch scheduler that `make(optimizer)` gives."""
+    """Return the rates of real steps under the torch scheduler that `make(optimizer)` gives."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
     scheduler = make(optimizer)
     optimizer.step()
@@ -70,7 +70,7 @@ def assert_close(rates, expected, peak, of_peak=CLOSE):
 
 
 def fall(low, high, x):
-    """Give the papers' half cosine from high at x=0 to low at x=1."""
+    """Return the papers' half cosine from high at x=0 to low at x=1."""
     return low + (high - low) / 2 * (1 + math.cos(math.pi * x))
 
 
@@ -82,7 +82,7 @@ def plain_triangular(t, base, peak, s, mode, gamma):
 
 
 def plain_cycles(length, mult, last):
-    """Give (start, end) of the cycles up to step `last`, their cumulated lengths in fractions."""
+    """Return (start, end) of the cycles up to step `last`, their cumulated lengths in fractions."""
     length, mult, exact, start, cycles = Fraction(length), Fraction(mult), Fraction(0), 0, []
     while length >= 1 and start <= last:
         exact += length
@@ -96,7 +96,7 @@ def plain_cycles(length, mult, last):
 
 
 def plain_restarts(steps, cycles, low, high, low_decay, high_decay):
-    """Give the rates of ascending steps in the cycles, the last minimum past them."""
+    """Return the rates of ascending steps in the cycles, the last minimum past them."""
     rates, i = [], 0
     for t in steps:
         while i < len(cycles) and t >= cycles[i][1]:
@@ -119,13 +119,13 @@ def plain_snapshot(t, peak, n_steps, n_cycles):
 
 
 def plain_fge(t, lr1, lr2, c):
-    """Give Garipov's rate in step t of cycles of even length c: lr1 to lr2 and back."""
+    """Return Garipov's rate in step t of cycles of even length c: lr1 to lr2 and back."""
     x = (t % c) / c
     return (1 - 2 * x) * lr1 + 2 * x * lr2 if x < 0.5 else (2 - 2 * x) * lr2 + (2 * x - 1) * lr1
 
 
 def restarts(rates):
-    """Give the steps at which the rate rises."""
+    """Return the steps at which the rate rises."""
     return [step for step in range(1, len(rates)) if rates[step] > rates[step - 1]]
 
 
