@@ -49,19 +49,22 @@ def load_module_state(module: nn.Module, state: ModuleState) -> None:
 
     Raises
     ------
-    RuntimeError
-        If the parameters and buffers do not fit the module.
+    AttributeError, RuntimeError, ValueError
+        If the state is not one of such a module: only numbers are set, and never in the place of
+        something else, such as a method.
     """
     module = original(module)
     module.load_state_dict(state_dict_of(state))
-    submodules = dict(module.named_modules())
     for key, value in state.items():
         if not key.startswith(ATTRIBUTE):
             continue
         path, _, name = key.removeprefix(ATTRIBUTE).rpartition(".")
-        owner = submodules[path]
+        owner = module.get_submodule(path)
+        before = getattr(owner, name, None)
+        # States may have been read from a file that somebody else wrote.
+        if not _is_state(name, value) or not (before is None or isinstance(before, Plain)):
+            raise ValueError(f"{name!r} of {type(owner).__name__} is no number that it holds")
         if isinstance(value, torch.Tensor):
-            before = getattr(owner, name, None)
             device = before.device if isinstance(before, torch.Tensor) else None
             value = value.detach().to(device, copy=True)
         elif isinstance(value, np.ndarray):
@@ -89,9 +92,14 @@ def _left_out(module: nn.Module, state: ModuleState) -> Iterator[tuple[str, Any]
             if prefix + name not in state:
                 yield prefix + name, buffer
         for name, value in vars(submodule).items():
-            # `training` is a mode; what begins with an underscore is torch's own.
-            if isinstance(value, Plain) and name != "training" and not name.startswith("_"):
+            if _is_state(name, value):
                 yield prefix + name, value
+
+
+def _is_state(name: str, value: Any) -> bool:
+    """Return whether a plain attribute of a module belongs to its state."""
+    # `training` is a mode; what begins with an underscore is torch's own.
+    return isinstance(value, Plain) and name != "training" and not name.startswith("_")
 
 
 def _copied(value: Any) -> Any:

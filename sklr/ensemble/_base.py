@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Bunch
 from sklearn.utils.parallel import Parallel
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from skorch import NeuralNet
 from skorch.history import History
 from torch.utils.data import Dataset
@@ -55,18 +55,6 @@ class BaseSnapshotEnsemble(
 ):
     """Base of both ensembles: trainings, their snapshots as members, the members' average."""
 
-    estimator: Any
-    n_snapshots: int | None
-    schedule: Any
-    n_members: int | None
-    weights: Any
-    combine: str
-    n_runs: int
-    n_jobs: int | None
-    checkpoint_dir: Any
-    random_state: Any
-    verbose: int
-
     estimators_: list[NeuralNet]
     weights_: Array
     member_scores_: Array | None
@@ -75,11 +63,36 @@ class BaseSnapshotEnsemble(
     histories_: list[History]
 
     _method = "predict_proba"
-    """The method of members whose class predicts in a way of its own."""
+    """The method to call on members whose class predicts in a way of its own."""
     _regressor: bool
-    """Whether it is an ensemble of regressor nets."""
-    _other: str
-    """Name of the ensemble of the other kind."""
+    """Whether the members are regressor nets."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        n_snapshots: int | None = None,
+        schedule: Any = None,
+        n_members: int | None = None,
+        weights: Any = None,
+        combine: str = "predictions",
+        n_runs: int = 1,
+        n_jobs: int | None = None,
+        checkpoint_dir: Any = None,
+        random_state: Any = None,
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.n_snapshots = n_snapshots
+        self.schedule = schedule
+        self.n_members = n_members
+        self.weights = weights
+        self.combine = combine
+        self.n_runs = n_runs
+        self.n_jobs = n_jobs
+        self.checkpoint_dir = checkpoint_dir
+        self.random_state = random_state
+        self.verbose = verbose
 
     @with_callbacks
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -296,6 +309,28 @@ class BaseSnapshotEnsemble(
         if isinstance(self.weights, str):
             return np.asarray(self.weights_)
         return given_weights(self, len(self.estimators_))
+
+    def _column_names(self) -> list[str]:
+        """Return the names of the columns of `transform`, without the ensemble's own."""
+        return list(self.named_estimators_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> Array:
+        """Return the names of the columns of `transform`.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used, but checked.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self)
+        names = self._column_names()
+        # Private, but scikit-learn's voting ensembles check the argument by it too.
+        _check_feature_names_in(self, input_features, generate_names=False)
+        return np.asarray([f"{type(self).__name__.lower()}_{name}" for name in names], dtype=object)
 
     def _plot_data(self, X: Any, y: Any) -> dict[str, Any]:
         check_is_fitted(self)

@@ -10,7 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 
@@ -145,7 +145,6 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     """
 
     _regressor = False
-    _other = "SnapshotEnsembleRegressor"
 
     def __init__(
         self,
@@ -164,19 +163,21 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
-        self.estimator = estimator
-        self.n_snapshots = n_snapshots
-        self.schedule = schedule
-        self.n_members = n_members
+        super().__init__(
+            estimator,
+            n_snapshots=n_snapshots,
+            schedule=schedule,
+            n_members=n_members,
+            weights=weights,
+            combine=combine,
+            n_runs=n_runs,
+            n_jobs=n_jobs,
+            checkpoint_dir=checkpoint_dir,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.voting = voting
-        self.weights = weights
-        self.combine = combine
-        self.n_runs = n_runs
-        self.n_jobs = n_jobs
         self.flatten_transform = flatten_transform
-        self.checkpoint_dir = checkpoint_dir
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -390,27 +391,13 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         """
         return voting_classifier(self)
 
-    def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of `transform`.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Not used, but checked.
-
-        Returns
-        -------
-        ndarray of str
-        """
-        check_is_fitted(self)
-        if self.voting == "soft" and not self.flatten_transform:
+    def _column_names(self) -> list[str]:
+        names = super()._column_names()
+        if self.voting == "hard":
+            return names
+        if not self.flatten_transform:
             raise ValueError(
                 "get_feature_names_out is not supported when voting='soft' and "
                 "flatten_transform=False."
             )
-        _check_feature_names_in(self, input_features, generate_names=False)
-        base = type(self).__name__.lower()
-        names = list(self.named_estimators_)
-        if self.voting == "soft":
-            names = [f"{name}{i}" for name in names for i in range(len(self.classes_))]
-        return np.asarray([f"{base}_{name}" for name in names], dtype=object)
+        return [f"{name}{i}" for name in names for i in range(len(self.classes_))]

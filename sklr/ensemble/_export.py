@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,56 +29,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 
-class ClassifierMember(ClassifierMixin, BaseEstimator):
-    """A fitted net as a plain classifier of encoded labels.
-
-    Parameters
-    ----------
-    net : NeuralNet
-        The net, already fitted.
-    labels : Labels
-        The outputs that stand for labels; others are dropped.
-    n_features : int or None
-        Columns of what it was fitted on, if it has columns.
-    """
-
-    def __init__(self, net: NeuralNet, labels: Labels, n_features: int | None) -> None:
-        self.net = net
-        self.labels = labels
-        self.n_features = n_features
-
-    @property
-    def n_features_in_(self) -> int:
-        """Number of features, which scikit-learn asks the first member for."""
-        return _known(self.n_features)
-
-    @property
-    def classes_(self) -> Array:
-        """The labels as VotingClassifier encodes them: 0, 1, ... in sorted order."""
-        return np.arange(len(self.labels.classes))
-
-    def fit(self, X: Any, y: Any = None) -> ClassifierMember:
-        """Do nothing: the net is fitted."""
-        return self
-
-    def __sklearn_clone__(self) -> ClassifierMember:
-        # A clone of the net would not be fitted, and fit would not fit it.
-        return self
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the net's probabilities."""
-        return self.labels.select(np.asarray(self.net.predict_proba(_as_array(X))))
-
-    def predict(self, X: Any) -> Array:
-        """Return encoded labels."""
-        return chosen_indices(self.net, self.predict_proba(X))
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-
-class RegressorMember(RegressorMixin, BaseEstimator):
-    """A fitted net as a plain regressor.
+class Member(BaseEstimator):
+    """A fitted net as a plain estimator, which scikit-learn's ensembles take.
 
     Parameters
     ----------
@@ -95,49 +47,96 @@ class RegressorMember(RegressorMixin, BaseEstimator):
     @property
     def n_features_in_(self) -> int:
         """Number of features, which scikit-learn asks the first member for."""
-        return _known(self.n_features)
+        if self.n_features is None:
+            raise AttributeError("It was fitted on data without columns.")
+        return self.n_features
 
-    def fit(self, X: Any, y: Any = None) -> RegressorMember:
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Do nothing: the net is fitted."""
         return self
 
-    def __sklearn_clone__(self) -> RegressorMember:
+    def __sklearn_clone__(self) -> Self:
+        # A clone of the net would not be fitted, and fit would not fit it.
         return self
-
-    def predict(self, X: Any) -> Array:
-        """Return values of shape (n_samples,)."""
-        return flat(self.net.predict(_as_array(X)))
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
 
+class ClassifierMember(ClassifierMixin, Member):
+    """A fitted net as a plain classifier of encoded labels.
+
+    Parameters
+    ----------
+    net : NeuralNet
+        The net, already fitted.
+    n_features : int or None
+        Columns of what it was fitted on, if it has columns.
+    labels : Labels
+        The outputs that stand for labels; others are dropped.
+    """
+
+    def __init__(self, net: NeuralNet, n_features: int | None, labels: Labels) -> None:
+        super().__init__(net, n_features)
+        self.labels = labels
+
+    @property
+    def classes_(self) -> Array:
+        """The labels as VotingClassifier encodes them: 0, 1, ... in sorted order."""
+        return np.arange(len(self.labels.classes))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the net's probabilities."""
+        return self.labels.select(np.asarray(self.net.predict_proba(_as_array(X))))
+
+    def predict(self, X: Any) -> Array:
+        """Return encoded labels."""
+        return chosen_indices(self.net, self.predict_proba(X))
+
+
+class RegressorMember(RegressorMixin, Member):
+    """A fitted net as a plain regressor."""
+
+    def predict(self, X: Any) -> Array:
+        """Return values of shape (n_samples,)."""
+        return flat(self.net.predict(_as_array(X)))
+
+
 def voting_classifier(ensemble: SnapshotEnsemble) -> VotingClassifier:
     """Return a fitted VotingClassifier of a classifier's members."""
-    check_is_fitted(ensemble)
-    more = ensemble._labels, getattr(ensemble, "n_features_in_", None)
-    members = [
-        (name, ClassifierMember(net, *more)) for name, net in ensemble.named_estimators_.items()
-    ]
-    voting = VotingClassifier(
-        members,
+    voting = _fitted(
+        VotingClassifier,
+        ensemble,
+        lambda net, n_features: ClassifierMember(net, n_features, ensemble._labels),
         voting=ensemble.voting,
-        weights=_weights(ensemble),
         flatten_transform=ensemble.flatten_transform,
     )
     voting.le_ = ensemble._labels.encoder
     voting.classes_ = voting.le_.classes_
-    return _fitted(voting, members, ensemble)
+    return voting
 
 
 def voting_regressor(ensemble: BaseSnapshotEnsemble) -> VotingRegressor:
     """Return a fitted VotingRegressor of a regressor's members."""
+    return _fitted(VotingRegressor, ensemble, RegressorMember)
+
+
+def _fitted(
+    kind: Any,
+    ensemble: BaseSnapshotEnsemble,
+    wrap: Callable[[NeuralNet, int | None], Member],
+    **params: Any,
+) -> Any:
+    """Return a voting ensemble with the attributes that scikit-learn's fit would set."""
     check_is_fitted(ensemble)
     n_features = getattr(ensemble, "n_features_in_", None)
-    members = [
-        (name, RegressorMember(net, n_features)) for name, net in ensemble.named_estimators_.items()
-    ]
-    return _fitted(VotingRegressor(members, weights=_weights(ensemble)), members, ensemble)
+    members = {name: wrap(net, n_features) for name, net in ensemble.named_estimators_.items()}
+    voting = kind(list(members.items()), weights=ensemble._weights_of_members(), **params)
+    voting.estimators_ = list(members.values())
+    voting.named_estimators_ = Bunch(**members)
+    if hasattr(ensemble, "feature_names_in_"):
+        voting.feature_names_in_ = ensemble.feature_names_in_
+    return voting
 
 
 def _as_array(X: Any) -> Any:
@@ -145,26 +144,6 @@ def _as_array(X: Any) -> Any:
     if isinstance(X, np.ndarray) or is_for_nets(X):
         return X
     return check_array(X, dtype="numeric", allow_nd=True, accept_sparse="csr")
-
-
-def _known(n_features: int | None) -> int:
-    if n_features is None:
-        raise AttributeError("It was fitted on data without columns.")
-    return n_features
-
-
-def _weights(ensemble: BaseSnapshotEnsemble) -> list[float] | None:
-    weights = ensemble._weights_of_members()
-    return None if weights is None else list(weights)
-
-
-def _fitted(voting: Any, members: list[tuple[str, Any]], ensemble: BaseSnapshotEnsemble) -> Any:
-    """Set what scikit-learn's fit sets."""
-    voting.estimators_ = [member for _, member in members]
-    voting.named_estimators_ = Bunch(**dict(members))
-    if hasattr(ensemble, "feature_names_in_"):
-        voting.feature_names_in_ = ensemble.feature_names_in_
-    return voting
 
 
 class EnsembleModule(nn.Module):

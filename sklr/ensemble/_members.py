@@ -186,7 +186,7 @@ def train(
     given = _module_params(net)
     if sample_weight is not None:
         weigh_samples(net, sample_weight)
-    if run.holdout != Holdout():
+    if not run.holdout.is_whole:
         net.train_split = FixedSplit(run.holdout, validate=True)
     snapshots = Snapshots(verbose=verbose)
     new: list[tuple[str, Any]] = [

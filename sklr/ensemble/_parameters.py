@@ -77,8 +77,11 @@ def check_estimator(ensemble: BaseSnapshotEnsemble) -> None:
         )
         raise ParameterTypeError(ensemble, "estimator", requirement, net)
     if is_regressor(net) != ensemble._regressor:
-        kind = "regressor" if ensemble._regressor else "classifier"
-        requirement = f"be a {kind} net; use {ensemble._other} for this one"
+        requirement = (
+            "be a regressor net; use SnapshotEnsemble for this one"
+            if ensemble._regressor
+            else "be a classifier net; use SnapshotEnsembleRegressor for this one"
+        )
         raise ParameterTypeError(ensemble, "estimator", requirement, net)
 
 

@@ -12,24 +12,25 @@ from sklearn.base import clone
 from sklearn.utils import Bunch
 from skorch import NeuralNet
 from skorch.history import History
-from torch import nn
 
 from sklr._checkpoint import CheckpointError, _files
 from sklr._checkpoint._shapes import HISTORY, NUMBER
-from sklr._module_state import ATTRIBUTE, ModuleState, Plain, module_state, original
+from sklr._module_state import module_state
 from sklr._training._data import AdaptedDataset
-from sklr._training._seeding import seeded
 from sklr._training._target import replace_schedule
 from sklr.ensemble._prediction import make_member
-
-ARRAYS = ("weights_", "member_scores_", "feature_names_in_", "classes_")
-PLAIN = ("n_features_in_", "snapshot_steps_", "loss_barrier_", "_members_of_runs")
-DIVERSITY = ("correlation", "disagreement")
 
 ADAPTED = {"dataset__dtype": str, "dataset__floats": bool, "dataset__columns": bool}
 """Parameters of the net that a fit may set, beside those of the module."""
 
-ARRAY = {"dtype": str, "items": list}
+PLAIN = {
+    "n_features_in_": (None, int),
+    "snapshot_steps_": [int],
+    "loss_barrier_": (None, *NUMBER),
+    "_members_of_runs": [int],
+}
+"""Attributes that JSON keeps as they are; None if the ensemble does not have one."""
+
 SHAPE: dict[str, Any] = {
     "kind": str,
     "params": {"weights": (None, str, [NUMBER]), "combine": str},
@@ -37,14 +38,12 @@ SHAPE: dict[str, Any] = {
     "fetches_batches": bool,
     "adapted": {str: (None, str, bool, *NUMBER, [NUMBER])},
     "histories": [HISTORY],
-    "diversity": (None, dict.fromkeys(DIVERSITY, (None, list))),
-    "arrays": dict.fromkeys(ARRAYS, (None, ARRAY)),
-    "plain": {
-        "n_features_in_": (None, int),
-        "snapshot_steps_": [int],
-        "loss_barrier_": (None, *NUMBER),
-        "_members_of_runs": [int],
-    },
+    "diversity": (None, {key: [[NUMBER]] for key in ("correlation", "disagreement")}),
+    "weights": [NUMBER],
+    "scores": (None, [NUMBER]),
+    "features": (None, [str]),
+    "classes": (None, {"dtype": str, "items": list}),
+    "plain": PLAIN,
 }
 """What a manifest holds of an ensemble beside its members' weights."""
 
@@ -57,16 +56,20 @@ def save(ensemble: Any, path: str | PathLike[str]) -> None:
     CheckpointError
         If it cannot be written; the folder can still be read as it was.
     """
-    found = ensemble.diversity_
+    classes = getattr(ensemble, "classes_", None)
     values = {
         "kind": type(ensemble).__name__,
         "params": _params(ensemble),
         "members": list(ensemble.named_estimators_),
+        # The class itself is not written: a file should not say what to import.
         "fetches_batches": "dataset" in ensemble._adapted,
         "adapted": {key: item for key, item in ensemble._adapted.items() if key != "dataset"},
         "histories": [history.to_list() for history in ensemble.histories_],
-        "diversity": found and {key: found[key] for key in DIVERSITY},
-        "arrays": {name: _array(getattr(ensemble, name, None)) for name in ARRAYS},
+        "diversity": ensemble.diversity_,
+        "weights": ensemble.weights_,
+        "scores": ensemble.member_scores_,
+        "features": getattr(ensemble, "feature_names_in_", None),
+        "classes": None if classes is None else {"dtype": classes.dtype.str, "items": classes},
         "plain": {name: getattr(ensemble, name, None) for name in PLAIN},
     }
     parts = {name: module_state(net.module_) for name, net in ensemble.named_estimators_.items()}
@@ -103,6 +106,7 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
         )
     with _files.must_fit(folder, "ensemble"):
         attributes = _attributes(ensemble, folder, parts, values)
+    # Only now, since nothing can fail any more.
     ensemble._forget()
     vars(ensemble).update(attributes)
 
@@ -110,46 +114,44 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
 def _attributes(
     ensemble: Any, folder: Path, parts: dict[str, Any], values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the attributes of a fitted ensemble; whatever does not fit raises an error."""
-    found, names = values["diversity"], values["members"]
-    arrays = {name: item and _as_array(item) for name, item in values["arrays"].items()}
-    _check_sizes(ensemble, values, arrays)
+    """Return the attributes of a fitted ensemble, or raise an error if the files hold none."""
+    _check_sizes(ensemble, values)
     net, adapted = _net(ensemble, values)
     with _files.must_fit(folder, "module"):
-        members = {name: _member(net, parts[name]) for name in names}
+        members = {name: make_member(net, parts[name], share=True) for name in values["members"]}
+    found, scores, features = (values[name] for name in ("diversity", "scores", "features"))
     histories = [History(rows) for rows in values["histories"]]
-    optional = {name: item for name, item in values["plain"].items() if item is not None}
-    optional |= {name: item for name, item in arrays.items() if item is not None}
-    if (classes := arrays["classes_"]) is not None:
-        optional |= ensemble._labels_restored(classes, list(members.values()))
-    return {
-        "member_scores_": None,
-        "diversity_": found and Bunch(**{key: np.array(rows) for key, rows in found.items()}),
+    attributes = {
+        "weights_": np.array(values["weights"], dtype=float),
+        "member_scores_": None if scores is None else np.array(scores, dtype=float),
+        "diversity_": found and Bunch(**{name: np.array(rows) for name, rows in found.items()}),
         "histories_": histories,
         "history_": histories[0],
         "estimators_": list(members.values()),
         "named_estimators_": Bunch(**members),
         "_adapted": adapted,
-    } | optional
+    } | {name: item for name, item in values["plain"].items() if item is not None}
+    if features is not None:
+        attributes["feature_names_in_"] = np.array(features, dtype=object)
+    if values["classes"] is not None:
+        classes = _classes(**values["classes"])
+        attributes |= {"classes_": classes}
+        attributes |= ensemble._labels_restored(classes, list(members.values()))
+    return attributes
 
 
-def _check_sizes(ensemble: Any, values: dict[str, Any], arrays: dict[str, Any]) -> None:
-    """Check that what a manifest holds is of as many members, classes and features."""
-    names, classes, weights = values["members"], arrays["classes_"], arrays["weights_"]
-    scores, features = arrays["member_scores_"], arrays["feature_names_in_"]
-    n_columns = values["plain"]["n_features_in_"]
+def _check_sizes(ensemble: Any, values: dict[str, Any]) -> None:
+    """Check that a manifest holds as many weights, histories and names as there are members."""
+    names, runs = values["members"], values["plain"]["_members_of_runs"]
+    weights, features = np.array(values["weights"], dtype=float), values["features"]
     checks = {
-        "members": 0 < len(set(names)) == len(names) == sum(values["plain"]["_members_of_runs"]),
-        "histories": len(values["histories"]) == len(values["plain"]["_members_of_runs"]),
-        "weights": weights is not None
-        and weights.shape == (len(names),)
-        and weights.dtype.kind == "f"
+        "members": 0 < len(set(names)) == len(names) == sum(runs),
+        "histories": len(values["histories"]) == len(runs),
+        "weights": len(weights) == len(names)
         and bool((weights >= 0).all())
         and bool(np.isclose(weights.sum(), 1)),
-        "scores": scores is None or (scores.dtype.kind == "f" and scores.ndim == 1),
-        "classes": (classes is None) == ensemble._regressor
-        and (classes is None or np.array_equal(np.unique(classes), classes)),
-        "features": features is None or features.shape == (n_columns,),
+        "classes": (values["classes"] is None) == ensemble._regressor,
+        "features": features is None or len(features) == values["plain"]["n_features_in_"],
     }
     wrong = [name for name, is_right in checks.items() if not is_right]
     if wrong:
@@ -157,9 +159,10 @@ def _check_sizes(ensemble: Any, values: dict[str, Any], arrays: dict[str, Any]) 
 
 
 def _net(ensemble: Any, values: dict[str, Any]) -> tuple[NeuralNet, dict[str, Any]]:
-    """Return the net that the members are clones of, and what it takes beyond the user's."""
+    """Return the net that the members are clones of, and the parameters that fit had set in it."""
     adapted: dict[str, Any] = dict(values["adapted"])
     for key, value in adapted.items():
+        # Others could make the net do anything, such as import a class.
         if not (key.startswith("module__") or ADAPTED.get(key) is type(value)):
             raise ValueError(f"{key!r} is no parameter that a fit sets")
     if values["fetches_batches"]:
@@ -170,26 +173,6 @@ def _net(ensemble: Any, values: dict[str, Any]) -> tuple[NeuralNet, dict[str, An
     return net, adapted
 
 
-def _member(net: NeuralNet, state: ModuleState) -> NeuralNet:
-    """Return a member with weights that lie in the files."""
-    with seeded(0):
-        module = original(clone(net).initialize().module_)
-    for key, value in state.items():
-        path, _, name = key.removeprefix(ATTRIBUTE).rpartition(".")
-        if key.startswith(ATTRIBUTE) and not (
-            isinstance(value, Plain) and _may_hold(module.get_submodule(path), name)
-        ):
-            raise ValueError(f"{key!r} is no number of the module's")
-    return make_member(net, state, share=True)
-
-
-def _may_hold(module: nn.Module, name: str) -> bool:
-    """Return whether an attribute of a module is a number, or one that training may bring."""
-    own = vars(module) | dict(module.named_buffers(recurse=False))
-    is_plain = isinstance(own[name], Plain) if name in own else not hasattr(module, name)
-    return is_plain and name != "training" and not name.startswith("_")
-
-
 def _params(ensemble: Any) -> dict[str, Any]:
     """Return the parameters that decide how members are averaged, as JSON has them."""
     weights = ensemble.weights
@@ -198,18 +181,10 @@ def _params(ensemble: Any) -> dict[str, Any]:
     return {"weights": weights, "combine": ensemble.combine}
 
 
-def _array(values: Any) -> dict[str, Any] | None:
-    if values is None:
-        return None
-    array = np.asarray(values)
-    return {"dtype": array.dtype.str, "items": array.tolist()}
-
-
-def _as_array(entry: dict[str, Any]) -> npt.NDArray[Any]:
-    """Return what `_array` wrote."""
-    dtype = np.dtype(entry["dtype"])
-    size = dtype.itemsize * len(entry["items"])
-    # Each item of text takes as much memory as the dtype says.
-    if dtype.kind not in "biufUO" or size > _files.LARGEST_MANIFEST:
-        raise ValueError(f"{entry['dtype']!r} is no dtype of labels or weights")
-    return np.array(entry["items"], dtype=dtype)
+def _classes(dtype: str, items: list[Any]) -> npt.NDArray[Any]:
+    """Return labels that were read from a manifest, checked before memory is taken for them."""
+    kind = np.dtype(dtype)
+    # Each item takes as much memory as the dtype says, which need not be what the text does.
+    if kind.kind not in "biufUO" or kind.itemsize * len(items) > _files.LARGEST_MANIFEST:
+        raise ValueError(f"{dtype!r} is no dtype of labels")
+    return np.array(items, dtype=kind)

@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.ensemble import VotingRegressor
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklr._training._dry_run import DryRun
 from sklr._training._evaluation import squared_errors
@@ -118,34 +117,6 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
 
     _method = "predict"
     _regressor = True
-    _other = "SnapshotEnsemble"
-
-    def __init__(
-        self,
-        estimator: Any,
-        *,
-        n_snapshots: int | None = None,
-        schedule: Any = None,
-        n_members: int | None = None,
-        weights: Any = None,
-        combine: str = "predictions",
-        n_runs: int = 1,
-        n_jobs: int | None = None,
-        checkpoint_dir: Any = None,
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.estimator = estimator
-        self.n_snapshots = n_snapshots
-        self.schedule = schedule
-        self.n_members = n_members
-        self.weights = weights
-        self.combine = combine
-        self.n_runs = n_runs
-        self.n_jobs = n_jobs
-        self.checkpoint_dir = checkpoint_dir
-        self.random_state = random_state
-        self.verbose = verbose
 
     def _encoded(self, X: Any, y: Any) -> Array:
         return flat_targets(y)
@@ -242,20 +213,3 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
             Fitted; it makes the same predictions.
         """
         return voting_regressor(self)
-
-    def get_feature_names_out(self, input_features: Any = None) -> Array:
-        """Return the names of the columns of `transform`.
-
-        Parameters
-        ----------
-        input_features : array-like of str, default=None
-            Not used, but checked.
-
-        Returns
-        -------
-        ndarray of str
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        base = type(self).__name__.lower()
-        return np.asarray([f"{base}_{name}" for name in self.named_estimators_], dtype=object)
