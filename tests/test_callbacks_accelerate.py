@@ -25,7 +25,14 @@ from callback_helpers import (
 from skorch import NeuralNetClassifier
 from skorch.hf import AccelerateMixin
 
-from sklr.callbacks import CyclicalLR, Schedule, StepDecay
+from sklr.callbacks import (
+    CosineDecay,
+    CyclicalLR,
+    Schedule,
+    SnapshotCosine,
+    Snapshots,
+    StepDecay,
+)
 
 accelerate = pytest.importorskip("accelerate")
 
@@ -155,6 +162,14 @@ def test_accumulation_through_load_params(name, tmp_path):
     assert rates(again.partial_fit(X, Y)) == rates(whole)
 
 
+def test_snapshots_of_accumulated_batches():
+    """One a cycle, after the batch that completes its last step: 3 steps of 5 batches an epoch."""
+    snapshots = Snapshots()
+    named = [("lr", SnapshotCosine(n_cycles=3)), ("snapshots", snapshots)]
+    accelerated(callbacks=named, accumulate=2).fit(X, Y)
+    assert snapshots.steps_ == [5, 10, 15]
+
+
 # --- skipped steps ---
 
 
@@ -191,6 +206,15 @@ def test_every_step_skipped():
     net = accelerated(CyclicalLR(), cls=SkippingAccelerator, skipped=range(100))
     net.fit(X, Y, epochs=1)
     assert set(rates(net)) == {LR / 4}
+
+
+def test_every_step_of_a_whole_plan_skipped():
+    """With batches for a clock nothing is done yet, and nothing is left either."""
+    callback = CosineDecay(unit="batch", n_epochs=1)
+    net = accelerated(callback, cls=SkippingAccelerator, skipped=range(100))
+    with pytest.warns(UserWarning, match="goes on past the 1 steps"):
+        net.fit(X, Y, epochs=2)
+    assert set(rates(net)) == {LR}
 
 
 def test_a_scaler_that_skips():

@@ -39,6 +39,13 @@ TOTAL = EPOCHS * STEPS
         ({}, {"lr": 0.02}, [0.2]),
         ({}, {"optimizer__lr": 0.02}, [0.2]),
         ({"optimizer__lr": LR, "lr": 1.0}, {"lr": 0.02}, [0.2]),
+        ({"lr": 1e-4}, {"lr": 2e-4}, [2e-4 / LR]),
+        # The highest group's rate was the reference, as no group had the net's own.
+        (
+            {"optimizer__param_groups": [("head*", {"lr": 0.02}), ("body*", {"lr": 0.04})]},
+            {"lr": 0.08},
+            [0.4, 0.8],
+        ),
         ({"optimizer__param_groups": [("head*", {"lr": 0.02})]}, {"lr": 0.05}, [0.1, 0.5]),
         (
             {"optimizer__param_groups": [("head*", {"lr": 0.02})]},
@@ -202,6 +209,14 @@ def test_planned_snapshots_are_those_of_the_run(name, unit, epochs, n_epochs):
     )
 
 
+def test_snapshots_go_on_past_the_epochs_of_a_schedule_without_an_end():
+    callback = CyclicalLR(step_size=1, n_epochs=2)
+    assert callback.planned_snapshots(STEPS, 6, LR) == (10, 20, 30)
+    snapshots = Snapshots()
+    make_net(callbacks=[("lr", callback), ("snapshots", snapshots)], max_epochs=6).fit(X, Y)
+    assert snapshots.steps_ == [10, 20, 30]
+
+
 def test_snapshots_are_counted_once_and_only_if_somebody_takes_them(monkeypatch):
     counted = []
     count = schedules.BaseSchedule.snapshot_steps
@@ -263,8 +278,26 @@ def test_a_list_of_rates_is_answered_with_groups():
         fit(CosineDecay(max_lr=[0.1, 0.01]))
 
 
-def test_steps_by_hand_after_a_fit_are_the_users():
-    net = fit(CosineDecay(), module=TwoLayers)
+class FailsOnce(Callback):
+    """Raises at the end of one batch, so that no callback hears of the end of the training."""
+
+    left = 1
+
+    def on_batch_end(self, net, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise RuntimeError("of a callback")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_steps_by_hand_after_a_fit_are_the_users(fails):
+    net = make_net(callbacks=[("lr", CosineDecay()), ("fails", FailsOnce())], module=TwoLayers)
+    if fails:
+        with pytest.raises(RuntimeError, match="of a callback"):
+            net.fit(X, Y)
+    else:
+        net.set_params(callbacks__fails=None).initialize()
+    net.partial_fit(X, Y, epochs=2)
     net.optimizer_.param_groups[0]["lr"] = 0.7
     net.optimizer_.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.3})
     net.train_step((torch.from_numpy(X[:BATCH]), torch.from_numpy(Y[:BATCH])))

@@ -338,6 +338,16 @@ def test_changed_batch_size_in_mid_epoch(name, unit):
     np.testing.assert_allclose(rates(net)[7:], value(steps), rtol=1e-12, atol=1e-17)
 
 
+def test_changed_batch_size_past_the_plan():
+    """Ten epochs of one batch, three of them planned; the rate is held on in smaller batches."""
+    net = make_net(CosineDecay(unit="batch", n_epochs=3), batch_size=len(X))
+    with pytest.warns(UserWarning, match="past the 3 steps"):
+        net.partial_fit(X, Y, epochs=10)
+    net.set_params(batch_size=BATCH).partial_fit(X, Y, epochs=1)
+    value = schedules.CosineDecay(max_lr=LR, n_steps=3)
+    assert rates(net) == [value(min(step, 2)) for step in range(10 + STEPS)]
+
+
 def test_changed_batch_size_of_functions():
     seen = {}
     for unit in ("epoch", "batch", "fraction"):

@@ -207,6 +207,8 @@ def test_a_group_above_the_schedule_is_warned_of():
     with pytest.warns(UserWarning, match=r"Parameter group 0 trains at 10 times .* reference_lr"):
         scheduler = ScheduleLR(optimizer, saw)
     assert scheduler.get_last_lr() == [saw(0) * (0.1 / 0.01), saw(0)]
+    with pytest.warns(UserWarning, match=r"Parameter group 1 trains at 1\.1 times"):
+        ScheduleLR(make_sgd(lr=0.1, group_lrs=(None, 0.11)), saw)
     optimizer = make_sgd(lr=0.01, group_lrs=(0.1, None))
     scheduler = ScheduleLR(optimizer, saw, reference_lr=0.1)
     assert train(optimizer, scheduler, N_STEPS) == expected(saw, ratios=(1.0, 0.01 / 0.1))

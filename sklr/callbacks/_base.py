@@ -271,8 +271,13 @@ class ScheduleCallback(Callback):
         n_steps = n_epochs * done.steps_per_epoch
         if self.unit != "batch":
             return whole(done.epochs_in_steps), n_steps
-        # With batches for a clock, the epochs to come are counted in batches of today's size.
-        return done.steps, max(1, round(done.steps + n_steps - done.epochs_in_steps))
+        # With batches for a clock, the epochs to come are counted in batches of today's size. Past
+        # the plan, the batches of the planned epochs are a part of those done.
+        if done.epochs_in_steps <= n_steps:
+            total = done.steps + n_steps - done.epochs_in_steps
+        else:
+            total = done.steps * n_steps / done.epochs_in_steps
+        return done.steps, max(1, round(total))
 
     def _check_needs_no_length(self) -> None:
         if self._needs_total():
