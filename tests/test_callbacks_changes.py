@@ -39,7 +39,11 @@ TOTAL = EPOCHS * STEPS
         ({}, {"lr": 0.02}, [0.2]),
         ({}, {"optimizer__lr": 0.02}, [0.2]),
         ({"optimizer__lr": LR, "lr": 1.0}, {"lr": 0.02}, [0.2]),
-        ({"lr": 1e-4}, {"lr": 2e-4}, [2e-4 / LR]),
+        (
+            {"lr": 1e-4, "optimizer__param_groups": [("head*", {"lr": 2e-4})]},
+            {"optimizer__param_groups__0__lr": 3e-4},
+            [3e-4 / LR, 1e-4 / LR],
+        ),
         # The highest group's rate was the reference, as no group had the net's own.
         (
             {"optimizer__param_groups": [("head*", {"lr": 0.02}), ("body*", {"lr": 0.04})]},
