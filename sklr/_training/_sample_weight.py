@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,7 @@ def check_weights(X: Any, sample_weight: Any) -> npt.NDArray[Any]:
     """
     n = n_samples(X)
     weights = check_array(
-        np.full(n, sample_weight) if np.ndim(sample_weight) == 0 else sample_weight,
+        np.full(n, sample_weight) if isinstance(sample_weight, Real) else sample_weight,
         ensure_2d=False,
         dtype=np.float64,
         input_name="sample_weight",
@@ -122,6 +123,6 @@ def check_weights(X: Any, sample_weight: Any) -> npt.NDArray[Any]:
         got = Description(f"an array of shape {weights.shape}")
         raise ParameterValueError("fit", "sample_weight", requirement, got)
     if (weights < 0).any() or not weights.any():
-        requirement = "be at least 0, and not all 0"
+        requirement = "be at least 0, and not all zero"
         raise ParameterValueError("fit", "sample_weight", requirement, Description("others"))
     return np.asarray(weights)
