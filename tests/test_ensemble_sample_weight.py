@@ -126,7 +126,7 @@ def test_impossible_weights(weight):
 
 
 def test_weights_that_are_all_zero():
-    with pytest.raises(ValueError, match="at least 0, and not all 0"):
+    with pytest.raises(ValueError, match="at least 0, and not all zero"):
         SnapshotEnsemble(make_classifier()).fit(X_DIGITS, Y_DIGITS, sample_weight=np.zeros(500))
 
 
