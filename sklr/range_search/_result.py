@@ -110,7 +110,10 @@ def _verified(
     peak = max(lr, min(lr * _trials.PEAK_FACTOR, max(best.lr, summary.best_lr)))
     finding = f"{summary.finding} Of {len(trials)} rates tried, {best.lr:.2g} did best"
     if _trials.horizon(best, training_steps) < 1:
-        finding += ", until its validation loss turned upwards: lr is lowered for the length of a whole training"
+        finding += (
+            ", until its validation loss turned upwards: lr is lowered for the length of a whole "
+            "training"
+        )
     base = peak * _curves.BASE_FRACTION
     return replace(summary, lr=lr, base_lr=base, max_lr=peak, finding=f"{finding}.")
 
