@@ -161,64 +161,69 @@ def test_values_come_back(written):
     assert _files.read(written, SHAPE)[1]["loss"][3] == np.float32(0.1)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_a_manifest_with_another_checksum_is_named(written):
+    path = written / "manifest.json"
+    text = path.read_text()
+    for change in (
         lambda m: m["values"].update(n=2),
         lambda m: m["parts"].update(more={"dict": []}),
         lambda m: m["files"].pop("part"),
-    ],
-)
-def test_a_manifest_with_another_checksum_is_named(change, written):
-    path = written / "manifest.json"
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match=r"manifest\.json was altered: its checksum"):
-        _files.read(written, SHAPE)
+    ):
+        manifest = json.loads(text)
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(CheckpointError, match=r"manifest\.json is .*altered: its checksum"):
+            _files.read(written, SHAPE)
 
 
 FORGED = {
-    "no values": lambda m: m.pop("values"),
-    "no files": lambda m: m.pop("files"),
-    "no parts": lambda m: m.pop("parts"),
-    "no checksum": lambda m: m.pop("sha256"),
-    "no format": lambda m: m.pop("format"),
-    "format of text": lambda m: m.update(format="1"),
-    "a list": lambda m: [m],
-    "more": lambda m: m.update(more=1),
-    "values of another shape": lambda m: m["values"].update(n="1"),
-    "no number but a bool": lambda m: m["values"].update(n=True),
-    "a file gone": lambda m: m["files"].pop("part"),
-    "a file of numbers": lambda m: entry(m).update(file=3),
-    "a size of text": lambda m: entry(m).update(size="72"),
-    "a size beyond the file": lambda m: entry(m).update(size=2**34),
-    "a size below the file": lambda m: entry(m).update(size=3),
-    "another checksum": lambda m: entry(m).update(sha256="0" * 64),
-    "part of a number": lambda m: m["parts"].update(part={"tensor": 3}),
-    "an unknown kind": lambda m: m["parts"].update(part={"object": "os.system"}),
-    "two kinds": lambda m: m["parts"].update(part={"tensor": "/a", "dict": []}),
-    "no kind": lambda m: m["parts"].update(part={}),
-    "keys of lists": lambda m: m["parts"].update(part={"dict": [[[1], 2]]}),
-    "items of three": lambda m: m["parts"].update(part={"dict": [[1, 2, 3]]}),
-    "a number of items": lambda m: m["parts"].update(part={"list": 7}),
+    "no contents": [
+        lambda m: m.pop("values"),
+        lambda m: m.pop("files"),
+        lambda m: m.pop("parts"),
+        lambda m: m.pop("sha256"),
+        lambda m: m.pop("format"),
+    ],
+    "other contents": [
+        lambda m: m.update(format="1"),
+        lambda m: [m],
+        lambda m: m.update(more=1),
+        lambda m: m["values"].update(n="1"),
+        lambda m: m["values"].update(n=True),
+    ],
+    "other files": [
+        lambda m: m["files"].pop("part"),
+        lambda m: entry(m).update(file=3),
+        lambda m: entry(m).update(sha256="0" * 64),
+        lambda m: entry(m).update(sha256=None),
+    ],
+    "other parts": [
+        lambda m: m["parts"].update(part={"tensor": 3}),
+        lambda m: m["parts"].update(part={"object": "os.system"}),
+        lambda m: m["parts"].update(part={"tensor": "/a", "dict": []}),
+        lambda m: m["parts"].update(part={}),
+        lambda m: m["parts"].update(part={"dict": [[[1], 2]]}),
+        lambda m: m["parts"].update(part={"dict": [[1, 2, 3]]}),
+        lambda m: m["parts"].update(part={"list": 7}),
+    ],
 }
 
 
 @pytest.mark.parametrize("kind", FORGED)
 def test_a_forged_manifest_is_named(kind, written):
-    forge(written, FORGED[kind])
-    with pytest.raises(CheckpointError, match=r"altered|truncated"):
-        _files.read(written, SHAPE)
+    text = (written / "manifest.json").read_text()
+    for change in FORGED[kind]:
+        (written / "manifest.json").write_text(text)
+        forge(written, change)
+        with pytest.raises(CheckpointError, match="is truncated or altered"):
+            _files.read(written, SHAPE)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[1]", "null", "[" * 100_000, "\0", '{"format": 1' + "}"]
-)
-def test_a_manifest_that_is_none_is_named(text, written):
-    (written / "manifest.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"manifest\.json (is truncated or|was) altered"):
-        _files.read(written, SHAPE)
+def test_a_manifest_that_is_none_is_named(written):
+    for text in ("", "{", "[1]", "null", "[" * 100_000, "\0", '{"format": 1' + "}"):
+        (written / "manifest.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"manifest\.json is truncated or altered"):
+            _files.read(written, SHAPE)
 
 
 def test_parts_in_parts_without_end_are_named(written):
@@ -235,17 +240,13 @@ def test_a_newer_format_is_named(written):
         _files.read(written, SHAPE)
 
 
-@pytest.mark.parametrize(
-    "name", ["../outside", "/etc/passwd", "sub/x", "..", "", "a\0", "manifest.json"]
-)
-def test_no_name_leads_out_of_the_folder(name, written):
+def test_no_name_leads_out_of_the_folder(written):
     (path,) = written.glob("part-*")
-    if name == "../outside":
-        name = f"../{path.name}"
-        (written.parent / path.name).write_bytes(path.read_bytes())
-    forge(written, lambda m: entry(m).update(file=name))
-    with pytest.raises(CheckpointError, match="names none of its files"):
-        _files.read(written, SHAPE)
+    (written.parent / path.name).write_bytes(path.read_bytes())
+    for name in (f"../{path.name}", "/etc/passwd", "sub/x", "..", "", "a\0", "manifest.json"):
+        forge(written, lambda m, name=name: entry(m).update(file=name))
+        with pytest.raises(CheckpointError, match="names none of its files"):
+            _files.read(written, SHAPE)
 
 
 def put(kind, path):
@@ -292,7 +293,9 @@ def test_a_missing_file_is_named(name, written):
 def test_a_manifest_of_many_gigabytes_is_not_read(written):
     with (written / "manifest.json").open("r+b") as file:
         file.truncate(2**34)  # takes no place on the disk
-    with pytest.raises(CheckpointError, match=r"json was altered: it has 17179869184 bytes"):
+    with pytest.raises(
+        CheckpointError, match=r"json is truncated or altered: it has 17179869184 bytes"
+    ):
         _files.read(written, SHAPE)
 
 
@@ -311,8 +314,8 @@ def test_a_forged_file_of_tensors_is_named(header, written):
     (path,) = written.glob("part-*")
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12 if header else 0))
-    digest, size = _files._checksum(path), path.stat().st_size
-    forge(written, lambda m: entry(m).update(sha256=digest, size=size))
+    digest = _files._checksum(path)
+    forge(written, lambda m: entry(m).update(sha256=digest))
     with pytest.raises(CheckpointError, match="altered"):
         _files.read(written, SHAPE)
 

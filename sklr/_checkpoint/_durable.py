@@ -9,7 +9,6 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
-import skorch.callbacks
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -25,9 +24,8 @@ from sklr._training._seeding import GeneratorStates, generator_states, set_gener
 from sklr._validation import ParameterValueError
 from sklr.callbacks import Snapshots
 
-RESUMABLE = tuple(
-    getattr(skorch.callbacks, name)
-    for name in (
+RESUMABLE = frozenset(
+    (
         "BatchScoring",
         "EpochScoring",
         "EpochTimer",
@@ -40,9 +38,26 @@ RESUMABLE = tuple(
         "Unfreezer",
     )
 )
-"""Callbacks of skorch's that hold nothing from one epoch to the next but what the history has."""
+"""skorch's callbacks whose only state from one epoch to the next is in the history. They are known
+by name, so that one that a release of skorch lacks is no error."""
+REBUILT = frozenset(
+    (
+        "X_indexing_",
+        "best_score_",
+        "epoch_start_time_",
+        "first_iteration_",
+        "keys_ignored_",
+        "name_",
+        "scoring_",
+        "y_indexing_",
+        "y_preds_",
+        "y_trues_",
+    )
+)
+"""Attributes of these callbacks, and of subclasses, that are made anew as a training goes on."""
 
 N_PARTS = 100
+"""Longer lists and dicts are data, and are not searched for generators."""
 GENERATORS = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 SHAPE = {"frozen": {str: [str]}, "history": HISTORY, "snapshot_steps": [int]}
@@ -70,16 +85,16 @@ class Checkpoints(Callback):
         self.snapshots = snapshots
 
     def initialize(self) -> Checkpoints:
-        """Begin with nothing to go on from."""
+        """Forget what an earlier training went on from."""
         self.before_: tuple[dict[str, Any], dict[str, Any]] | None = None
         return self
 
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
-        """Check that the training could go on, and take up weights and snapshots."""
+        """Check that the training can be resumed, and restore weights and snapshots."""
         check_resumable(net, X)
         self.at_begin_ = {name: _plain_state(callback) for name, callback in _others(net)}
         if self.before_ is not None:
-            # Not before: other callbacks may have made the module anew.
+            # Not in `initialize`, after which other callbacks may still make the module anew.
             with _files.must_fit(self.folder, "module, criterion and optimizer"):
                 self._take_up(net, *self.before_)
             self.before_ = None
@@ -97,10 +112,11 @@ class Checkpoints(Callback):
         self.snapshots.states_ = [parts[f"snapshot_{i + 1}"] for i in range(n_snapshots)]
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Write."""
+        """Write all that the next epoch depends on."""
         states = {name: _plain_state(callback) for name, callback in _others(net)}
         changed = [name for name, state in states.items() if state != self.at_begin_[name]]
         if changed:
+            # Only now is it seen that the callback counts something.
             raise _stateful(net, changed)
         parts: dict[str, Any] = {}
         frozen = {}
@@ -122,10 +138,10 @@ class Checkpoints(Callback):
 
 
 class Restore(Callback):
-    """Set the random states of the interruption, once the data was split anew.
+    """Set the states of random generators to those at the interruption.
 
-    It is the first of the callbacks, so that what others draw as the epoch begins is drawn from
-    these states too.
+    They are set as the first epoch begins, after the data is split anew, which draws from them. It
+    is the first of the callbacks, so that what others draw in this epoch is drawn from them too.
 
     Parameters
     ----------
@@ -140,7 +156,7 @@ class Restore(Callback):
         self.states = states
 
     def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
-        """Set them once."""
+        """Set them in the first epoch."""
         if self.states is None:
             return
         with _files.must_fit(self.checkpoints.folder, "generators of the net"):
@@ -152,7 +168,7 @@ class Restore(Callback):
 
 
 def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> None:
-    """Fit a net, or go on with the fit that a folder holds, to the same end bit for bit.
+    """Fit a net, or resume the fit that a folder holds, with the same result bit for bit.
 
     Parameters
     ----------
@@ -189,7 +205,7 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
 
 
 def seed_of(folder: Path, seed: int) -> int:
-    """Return the seed that a folder's fit began with, or keep this one as that which it does."""
+    """Return the seed that a folder's fit began with; if it is the first, write this one."""
     with _files.locked(folder):
         if not _files.exists(folder):
             _files.write(folder, {}, {"seed": seed})
@@ -239,16 +255,20 @@ def _stateful(net: NeuralNet, names: list[str]) -> ParameterValueError:
 def _others(net: NeuralNet) -> Iterator[tuple[str, Callback]]:
     """Yield the callbacks that may have a state: all but sklr's own, and skorch's without one."""
     for name, callback in net.callbacks_:
-        if type(callback) not in RESUMABLE and not type(callback).__module__.startswith("sklr."):
+        own = type(callback).__module__.startswith("sklr.")
+        if not own and not _is_resumable(type(callback)):
             yield name, callback
 
 
+def _is_resumable(cls: type) -> bool:
+    return cls.__module__.startswith("skorch.") and cls.__name__ in RESUMABLE
+
+
 def _fitted_names(callback: Callback) -> set[str]:
-    """Return the names of a callback's fitted attributes but those that RESUMABLE classes set."""
-    bases = [base for base in RESUMABLE if isinstance(callback, base)]
-    methods = [getattr(base, name) for base in bases for name in dir(base)]
-    known = {name for m in methods if hasattr(m, "__code__") for name in m.__code__.co_names}
-    return {name for name in vars(callback) if name.endswith("_")} - known
+    """Return the names of a callback's fitted attributes, without those that are made anew."""
+    fitted = {name for name in vars(callback) if name.endswith("_")}
+    inherits = any(_is_resumable(cls) for cls in type(callback).__mro__)
+    return fitted - REBUILT if inherits else fitted
 
 
 def _plain_state(callback: Callback) -> dict[str, Any]:
@@ -291,7 +311,6 @@ def _held_generators(root: Any) -> Iterator[Any]:
         if isinstance(value, GENERATORS):
             yield value
         elif isinstance(value, dict | list | tuple):
-            # Of a transform's parts there are few; a longer list is data.
             items = value.values() if isinstance(value, dict) else value
             todo.extend(items if len(value) < N_PARTS else ())
         elif not isinstance(value, type | FunctionType | ModuleType):

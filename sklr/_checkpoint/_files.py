@@ -2,7 +2,7 @@
 
 Tensors are safetensors files. The manifest is JSON: it names each file with its size and checksum,
 and is replaced last, so that whatever interrupts the writing, the files that it names are there.
-Nothing is unpickled, and what is read is taken for anybody's: it is checked before it is used.
+Nothing is unpickled. A file may come from somebody else: all of it is checked before it is used.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ LOCK = ".lock"
 FORMAT = 1
 """Version of the files' format; a folder of a newer one cannot be read."""
 LARGEST_MANIFEST = 2**30
-"""In bytes: the history of some ten million batches. A larger one is not read into memory."""
+"""Most bytes of a manifest that are read into memory: the history of some ten million batches."""
 
 TENSOR_FILE = re.compile(r"[\w-]+-[0-9a-f]{16}\.safetensors")
 """Names of files of tensors: none leads out of the folder."""
 BEGUN_FILE = re.compile(rf"({TENSOR_FILE.pattern}|{re.escape(MANIFEST)})\.\d+\.tmp")
 
-FILES = {str: {"file": str, "size": int, "sha256": str}}
+FILES = {str: {"file": str, "sha256": str}}
 
 Tensors = dict[str, torch.Tensor]
 
@@ -69,17 +69,12 @@ def write(folder: Path, parts: dict[str, Any], values: dict[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, part in parts.items():
-            packer = _Packer()
-            content["parts"][name] = packer.pack(part)
-            if packer.tensors:
-                content["files"][name] = _write_tensors(folder, name, packer.tensors)
+            tensors: dict[Any, tuple[str, torch.Tensor]] = {}
+            content["parts"][name] = _packed(part, "", tensors)
+            if tensors:
+                content["files"][name] = _write_tensors(folder, name, dict(tensors.values()))
         manifest = {"format": FORMAT, "sha256": _digest(content), **content}
         data = json.dumps(manifest, default=_plain).encode()
-        if len(data) > LARGEST_MANIFEST:
-            raise CheckpointError(
-                f"{folder} cannot keep a history of {len(data)} bytes: {LARGEST_MANIFEST} are the "
-                "most that are read again."
-            )
         _replace(folder / MANIFEST, data)
     except TypeError as error:
         raise CheckpointError(
@@ -91,7 +86,8 @@ def write(folder: Path, parts: dict[str, Any], values: dict[str, Any]) -> None:
             f"{folder} could not be written ({error}); its files are as they were."
         ) from error
     named = {entry["file"] for entry in content["files"].values()}
-    # Files of the generation before, or begun by a process that was killed; the user's own stay.
+    # Remove files that the manifest before named, or that a killed process began to write. Other
+    # files in the folder are the user's.
     for path in folder.iterdir():
         ours = TENSOR_FILE.fullmatch(path.name) or BEGUN_FILE.fullmatch(path.name)
         if ours and path.name not in named:
@@ -172,10 +168,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def must_fit(folder: Path, what: str) -> Iterator[None]:
-    """Raise whatever fails within as a CheckpointError: what was read is made use of there.
+    """Raise an error of any kind as a CheckpointError, while contents of a folder are used.
 
-    Files that hold what they should may still be of another net; and there are more ways to edit
-    them than could be foreseen.
+    Undamaged files may be those of another net, and they may have been edited in more ways than
+    could be checked one by one.
     """
     try:
         yield
@@ -185,42 +181,43 @@ def must_fit(folder: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"What {folder} holds does not fit the {what}: {error}") from error
 
 
-class _Packer:
-    """Turns nested values into what JSON takes, with their tensors put aside.
+def _packed(value: Any, path: str, tensors: dict[Any, tuple[str, torch.Tensor]]) -> Any:
+    """Return nested values as JSON takes them, with their tensors put aside.
 
     Dicts, lists and tuples become {type: items}, since JSON has no tuples and no keys but text.
+
+    Parameters
+    ----------
+    value : object
+        The values.
+    path : str
+        Where they are in the part: the names of tensors begin with it.
+    tensors : dict
+        Gets the tensors and their names, by their places in memory: equal ones are written once.
     """
-
-    def __init__(self) -> None:
-        self.tensors: Tensors = {}
-        self.places: dict[Any, str] = {}
-
-    def pack(self, value: Any, path: str = "") -> Any:
-        """Return a value as JSON takes it; `path` is what its tensors are called by."""
-        if isinstance(value, torch.Tensor):
-            return {"tensor": self._put_aside(value.detach(), path)}
-        if isinstance(value, np.ndarray):
-            return {"array": self._put_aside(torch.from_numpy(value.copy()), path)}
-        if isinstance(value, dict):
-            items = [[key, self.pack(item, f"{path}/{key}")] for key, item in value.items()]
-            return {"dict": items}
-        if isinstance(value, list | tuple):
-            kind = "tuple" if isinstance(value, tuple) else "list"
-            return {kind: [self.pack(item, f"{path}/{i}") for i, item in enumerate(value)]}
-        return value
-
-    def _put_aside(self, tensor: torch.Tensor, path: str) -> str:
-        """Return the name that a tensor is written by: that of an equal one in the same memory."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        kind = "array" if isinstance(value, np.ndarray) else "tensor"
+        tensor = (
+            value.detach() if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
+        )
         if tensor.layout != torch.strided:
             raise TypeError(f"a tensor of layout {tensor.layout}")
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        name = self.places.setdefault(place, path) if tensor.numel() else path
-        self.tensors.setdefault(name, tensor)
-        return name
+        # All empty tensors have one address.
+        key = place if tensor.numel() else path
+        name, _ = tensors.setdefault(key, (path, tensor))
+        return {kind: name}
+    if isinstance(value, dict):
+        items = [[key, _packed(item, f"{path}/{key}", tensors)] for key, item in value.items()]
+        return {"dict": items}
+    if isinstance(value, list | tuple):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {kind: [_packed(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]}
+    return value
 
 
 def _unpacked(value: Any, tensors: Tensors) -> Any:
-    """Undo `_Packer.pack`."""
+    """Return the values that `_packed` was given."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
@@ -243,22 +240,20 @@ def _write_tensors(folder: Path, name: str, tensors: Tensors) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise TypeError(f"tensors of a dtype that safetensors does not know: {error}") from error
     digest = hashlib.sha256(data).hexdigest()
-    # Another content has another name: what the manifest before names stays as it is.
+    # The name changes with the content: until the new manifest is there, the old one's files stay.
     path = folder / f"{name}-{digest[:16]}.safetensors"
     if not (path.is_file() and _checksum(path) == digest):
         _replace(path, data)
-    return {"file": path.name, "size": len(data), "sha256": digest}
+    return {"file": path.name, "sha256": digest}
 
 
 def _read_tensors(folder: Path, entry: dict[str, Any], mapped: bool) -> Tensors:
     if not TENSOR_FILE.fullmatch(entry["file"]):
         raise _altered(folder / MANIFEST, f"{entry['file']!r} names none of its files")
     path = folder / entry["file"]
-    size = _size(path)
-    if size < entry["size"]:
-        raise CheckpointError(f"{path} is truncated: it has {size} of {entry['size']} bytes.")
+    _size(path)
     try:
-        if size > entry["size"] or _checksum(path) != entry["sha256"]:
+        if _checksum(path) != entry["sha256"]:
             raise _altered(path, "its checksum is another")
         tensors: Tensors = _extra("safetensors.torch").load_file(path)
     except OSError as error:
@@ -278,7 +273,7 @@ def _read_manifest(folder: Path, shape: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is truncated or altered: it is no JSON of ours.") from error
+        raise _altered(path, "it is no JSON of sklr's") from error
     if not fits(manifest, {"format": int, str: object}):
         raise _altered(path, "it has no format")
     if manifest["format"] > FORMAT:
@@ -286,6 +281,7 @@ def _read_manifest(folder: Path, shape: dict[str, Any]) -> dict[str, Any]:
             f"{path} has format {manifest['format']}, of a newer version of sklr; this one reads "
             f"up to {FORMAT}."
         )
+    # A newer format may have any other contents, so they are checked only now.
     whole = {"format": int, "sha256": str, "files": FILES, "parts": {str: object}, "values": shape}
     if not fits(manifest, whole):
         raise _altered(path, "its contents are not those that are looked for")
@@ -296,7 +292,7 @@ def _read_manifest(folder: Path, shape: dict[str, Any]) -> dict[str, Any]:
 
 
 def _altered(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} was altered: {reason}.")
+    return CheckpointError(f"{path} is truncated or altered: {reason}.")
 
 
 def _size(path: Path) -> int:
@@ -311,7 +307,7 @@ def _size(path: Path) -> int:
 
 
 def _checksum(path: Path) -> str:
-    # In pieces: the file may be larger than the memory.
+    # Read in pieces, since the file may be larger than the memory.
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -348,9 +344,9 @@ def _replace(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-    # The new name too survives a power cut only once its folder is on the disk; Windows opens none.
+        temporary.unlink(missing_ok=True)
+    # A new name survives a power cut only once its folder is on the disk. On Windows folders cannot
+    # be opened.
     if os.name == "posix":
         directory = os.open(path.parent, os.O_RDONLY)
         try:
