@@ -19,7 +19,7 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 ANSWERED = ("ok", "no_divergence")
-"""Statuses of a range test that found a rate."""
+"""Statuses of range tests that have a suggestion."""
 STATUSES = (*ANSWERED, "flat", "diverged_at_start", "failed")
 """All statuses of a range test."""
 
@@ -106,9 +106,9 @@ def _median_and_deviation(ordered: Sequence[float]) -> tuple[float, float]:
     middle = _mean(ordered[lower], ordered[upper])
 
     def nearest(k: int) -> float:
-        # The k + 1 values nearest to the middle are neighbours in the order. The further they
-        # begin to the right, the greater is the distance of their last, and the less of their
-        # first: the best place is where the two cross.
+        # The distance from the middle to its k-th nearest value. The k + 1 nearest are neighbours
+        # in the order; the further right they start, the greater the distance of the last of them
+        # and the smaller that of the first, so the best start is where the two cross.
         start = bisect_left(
             range(n - k), True, key=lambda i: ordered[i + k] - middle >= middle - ordered[i]
         )
@@ -119,7 +119,7 @@ def _median_and_deviation(ordered: Sequence[float]) -> tuple[float, float]:
 
 
 def _mean(a: float, b: float) -> float:
-    # The sum of two equal values may overflow.
+    # The sum of two equal values may overflow, though their mean does not.
     return a if a == b else (a + b) / 2
 
 

@@ -54,14 +54,14 @@ class _Batch:
     def __init__(self, values: list[Tree]) -> None:
         self.values = values
 
-    def _refuse(self, *args: object) -> NoReturn:
+    def _raise(self, *args: object) -> NoReturn:
         raise TypeError(
             "The 'collate_fn' parameter of the DataLoader must be torch's default: ArrayDataset "
             "yields whole batches, not samples. Use skorch.dataset.Dataset instead."
         )
 
-    # A user's own collate_fn would loop over the samples, and fail in words of its own.
-    __iter__ = __getitem__ = _refuse
+    # A user's own collate_fn would loop over the samples, and fail with an unrelated message.
+    __iter__ = __getitem__ = _raise
 
 
 def _unwrap(batch: list[_Batch], *, collate_fn_map: object = None) -> list[Tree]:
@@ -343,7 +343,7 @@ class ArrayDataset(Dataset):
 
     def __getitems__(self, indices: Iterable[int]) -> list[_Batch]:
         """Return the samples at `indices`, as one batch in a list of one."""
-        # fromiter is the fastest way from the list of ints that a DataLoader sends.
+        # A DataLoader sends a list of ints, which fromiter converts faster than np.array does.
         return [_Batch(self._fetch(np.fromiter(indices, np.intp)))]
 
     def __getitem__(self, i: Any) -> tuple[Any, Any]:

@@ -17,68 +17,71 @@ from typing import Any
 LIBRARIES = tuple(
     f"{folder}{os.sep}" for folder in (sysconfig.get_path("stdlib"), Path(__file__).parents[1])
 )
-"""Folders of code that versions tell apart, beside every site-packages."""
+"""Folders, beside every site-packages, of code that only a new version changes."""
 
 
 class Sources:
-    """The user's source code that classes and functions are made of, each piece once.
+    """Digests of the user's source code that classes and functions are made of.
 
-    Counted are the whole files that define them, their bases, and the functions and classes that
-    they name, and the files that those import. Code of installed packages is not. Code without a
-    file, as that of a notebook or a prompt, counts by what Python keeps of its text; where it keeps
-    none, or the file was edited after it was imported, the compiled code counts too, which another
-    version of Python may compile otherwise.
+    They are those of the whole files that define the classes, their bases, and the functions and
+    classes that they name, and of the files that those import; code of installed packages is left
+    out. For code without a file, such as that of a notebook or a prompt, the text is used that
+    Python keeps. If it keeps none, or the file was edited after it was imported, the compiled code
+    is added, which may differ between versions of Python.
     """
 
     def __init__(self) -> None:
         self.digests: set[str] = set()
-        # By identity: classes and functions may compare as they like.
+        # Keyed by identity, since a metaclass of the user's may define equality in its own way.
         self._seen: dict[int, Any] = {}
 
-    def take(self, value: Any) -> None:
-        """Take in a class, function or module; anything else has no code."""
+    def add(self, value: Any) -> None:
+        """Add the code of a class, function or module; anything else has none."""
         if id(value) in self._seen:
             return
         self._seen[id(value)] = value
         if isinstance(value, type):
             for base in value.__mro__:
-                self.take(sys.modules.get(base.__module__))
+                self.add(sys.modules.get(base.__module__))
                 for item in vars(base).values():
-                    self.take(item)
+                    self.add(item)
         elif isinstance(value, property | cached_property | staticmethod | classmethod):
             for name in ("fget", "fset", "fdel", "func", "__func__"):
-                self.take(getattr(value, name, None))
+                self.add(getattr(value, name, None))
         elif isinstance(value, FunctionType):
-            self.take(getattr(value, "__wrapped__", None))
-            self._take_function(value)
+            self.add(getattr(value, "__wrapped__", None))
+            self._add_function(value)
         elif isinstance(value, ModuleType):
-            self._take_file(getattr(value, "__file__", None) or "", vars(value))
+            self._add_file(getattr(value, "__file__", None) or "", vars(value))
 
-    def _take_function(self, function: FunctionType) -> None:
+    def _add_function(self, function: FunctionType) -> None:
         code = function.__code__
         if is_library(code.co_filename):
             return
-        text = self._take_file(code.co_filename, function.__globals__)
+        text = self._add_file(code.co_filename, function.__globals__)
+        # Code that the file does not compile to has no file, or was edited or made elsewhere. What
+        # runs must count: a later process will run the code in the file.
         if code not in _codes(text):
             for part in _parts(code):
                 constants = [c for c in part.co_consts if not isinstance(c, CodeType)]
-                self._add(str([function.__qualname__, part.co_code, part.co_names, constants]))
+                self._add_text(str([function.__qualname__, part.co_code, part.co_names, constants]))
         for name in {name for part in _parts(code) for name in part.co_names}:
-            self.take(function.__globals__.get(name))
+            self.add(function.__globals__.get(name))
 
-    def _take_file(self, filename: str, namespace: dict[str, Any]) -> str:
-        """Take in a file of the user's, and those that it imports; return its text."""
+    def _add_file(self, filename: str, namespace: dict[str, Any]) -> str:
+        """Add a file of the user's and those that it imports; return its text."""
         if not filename or is_library(filename):
             return ""
+        # Forget the text of a file that has changed since it was last read.
         linecache.checkcache(filename)
         text = "".join(linecache.getlines(filename, namespace))
-        if text and self._add(text):
+        if text and self._add_text(text):
             for name in _imports(text, str(namespace.get("__package__") or "")):
-                self.take(sys.modules.get(name))
+                self.add(sys.modules.get(name))
         return text
 
-    def _add(self, text: str) -> bool:
-        """Add a piece, and return whether it is new."""
+    def _add_text(self, text: str) -> bool:
+        """Add a piece of text, and return whether it is new."""
         digest = blake2b(text.encode(), digest_size=16).hexdigest()
         is_new = digest not in self.digests
         self.digests.add(digest)

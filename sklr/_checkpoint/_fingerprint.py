@@ -21,10 +21,10 @@ from sklr._checkpoint._code import Sources, is_library
 from sklr._training._seeding import seeded
 
 PACKAGES = ("numpy", "sklearn", "skorch", "sklr", "torch")
-"""Another version of one of them need not end bit for bit alike."""
+"""Packages whose version counts: with another one a training may not end bit for bit alike."""
 
 N_BYTES = 2**24
-"""Of an array, hashed at a time: more need not lie in memory at once."""
+"""Bytes of an array that are hashed at a time, so that a memory map is never read whole."""
 
 CONTENTS = {
     skorch.dataset.Dataset: ("X", "y"),
@@ -32,7 +32,8 @@ CONTENTS = {
     Subset: ("dataset", "indices"),
     ConcatDataset: ("datasets",),
 }
-"""Attributes that make the items of Datasets of these very classes; faster than the items."""
+"""Attributes that the items of these Datasets are made of, which are faster to hash than the items.
+Subclasses are not among them, since they may change the items."""
 
 
 def fingerprint(*parts: Any) -> str:
@@ -58,12 +59,12 @@ def fingerprint(*parts: Any) -> str:
 
 
 class _Hash:
-    """A hash of values of any kind; each goes in with its kind and length, so none run together."""
+    """A hash of values of any kind, each with its kind and length, so that none run together."""
 
     def __init__(self, sources: Sources, within: tuple[Any, ...] = ()) -> None:
         self.hash = blake2b(digest_size=16)
         self.sources = sources
-        # What is being described: an object may hold itself.
+        # The objects that the value is a part of: one of them may be the value itself.
         self.within = within
 
     def hex(self) -> str:
@@ -71,7 +72,7 @@ class _Hash:
         return self.hash.hexdigest()
 
     def add(self, value: Any) -> _Hash:
-        """Take in a value."""
+        """Add a value, and return self."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
             return self._text(type(value).__name__, repr(value))
         if any(value is other for other in self.within):
@@ -102,7 +103,7 @@ class _Hash:
         elif isinstance(value, BaseEstimator | Callback):
             params = value.get_params(deep=False)
             self._class("estimator", type(value))
-            # What scikit-learn's callbacks leave in a net is none of its parameters.
+            # scikit-learn's callbacks leave attributes in a net, which skorch takes for parameters.
             self.add({name: params[name] for name in params if not name.startswith("_")})
         elif isinstance(value, Dataset):
             self._dataset(value)
@@ -115,8 +116,8 @@ class _Hash:
             for item in value:
                 self.add(item)
         elif inspect.isfunction(value):
-            self.sources.take(value)
-            # All lambdas have one name; the place tells apart those of one file.
+            self.sources.add(value)
+            # All lambdas have one name; those of one file differ in their place.
             self._text("function", _name(value), str([*value.__code__.co_positions()]))
             self.add([value.__defaults__, value.__kwdefaults__, _closure(value), vars(value)])
         elif inspect.ismethod(value):
@@ -135,7 +136,7 @@ class _Hash:
     def _class(self, kind: str, cls: type) -> None:
         self._text(kind, _name(cls))
         if cls.__module__ != "builtins":
-            self.sources.take(cls)
+            self.sources.add(cls)
             for function in _enclosed(cls):
                 self.add(_closure(function))
 
@@ -152,7 +153,7 @@ class _Hash:
             rows = np.atleast_1d(array).view(np.ndarray)
             step = max(1, N_BYTES * len(rows) // rows.nbytes) if rows.nbytes else len(rows)
             for start in range(0, len(rows), step):
-                # A copy only if memory is in another order.
+                # This copies the rows only if their memory is in another order.
                 part = np.ascontiguousarray(rows[start : start + step])
                 self.hash.update(part.reshape(-1).view(np.uint8).data)
 
@@ -179,7 +180,7 @@ class _Hash:
         if type(dataset) in CONTENTS:
             self.add([getattr(dataset, name) for name in CONTENTS[type(dataset)]])
             return
-        # Random changes of the items come out the same each time.
+        # Items that are changed at random are then the same each time.
         with seeded(0):
             if isinstance(dataset, IterableDataset):
                 items = iter(dataset)
@@ -189,7 +190,7 @@ class _Hash:
                 self.add(item)
 
     def _other(self, value: Any) -> None:
-        """Take in what pickle would keep."""
+        """Add what pickle would keep of an object."""
         self._class("object", type(value))
         try:
             kept = value.__reduce_ex__(4)

@@ -6,7 +6,7 @@ from typing import Any
 
 NUMBER = (int, float)
 HISTORY = [{"batches": [{str: object}], str: object}]
-"""Shape of skorch's History: an epoch a dict, of which 'batches' are the batches'."""
+"""Shape of skorch's History: a list of epochs, each a dict that has a list of batches."""
 
 
 def fits(value: object, shape: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Adapt a net to its data: the dry run, bfloat16 modules, and inputs of a wrong shape."""
+"""Find the parameters with which a net takes its data; support modules in bfloat16."""
 
 from __future__ import annotations
 
@@ -58,14 +58,16 @@ def in_dtype_of_targets(dry: DryRun, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def adapt(net: NeuralNet, X: Any, y: Any) -> DryRun:
-    """Return what the net makes of its data, and the parameters with which it takes them.
+    """Return the dry run of a net, and raise if the module cannot take the data.
+
+    `dry_run` itself knows nothing of bfloat16, and leaves all errors to the training.
 
     Parameters
     ----------
     net : NeuralNet
         The net, not initialized; it stays as it is.
     X, y : object
-        What it is to be trained on.
+        The training data.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def adapt(net: NeuralNet, X: Any, y: Any) -> DryRun:
     if dry.output is not None or isinstance(X, Dataset):
         return dry
     in_bfloat16 = dry.params.get("dataset__dtype") == BFLOAT16
-    # As integers, as an Embedding takes them, and as floats.
+    # Integers are tried as they are, for an Embedding, then as floats, for most other layers.
     as_floats = (False, True) if dry.params and hasattr(X, "dtype") else (False,)
     for floats in as_floats:
         params = dry.params | ({"dataset__floats": True} if floats else {})
@@ -87,7 +89,7 @@ def adapt(net: NeuralNet, X: Any, y: Any) -> DryRun:
                 raise ValueError(
                     f"The net cannot predict X of shape {_shape(X)}: {error}"
                 ) from error
-        except Exception:  # nothing of torch's: a net of its own kind may train well
+        except Exception:  # not torch's: a net that predicts in its own way may still train well
             break
         else:
             if in_bfloat16 and output.shape[1:] == (1,) and not is_classifier(net):

@@ -65,7 +65,7 @@ def read_targets(net: NeuralNet, dataset: Dataset[Any]) -> Array:
 def validation_sample(
     ensemble: BaseSnapshotEnsemble, holdout: Holdout, X: Any, y: Any, sample_weight: Any
 ) -> Sample | None:
-    """Return the validation data of a training, or None if there is none that counts."""
+    """Return the validation data of a training; None if it has none, or all weights are 0."""
     if holdout.dataset is not None:
         targets = ensemble._comparable(read_targets(ensemble.estimator, holdout.dataset))
         return Sample("validation", holdout.dataset, targets, None)

@@ -53,15 +53,15 @@ class Run:
     Attributes
     ----------
     seed : int
-        For everything random.
+        Seed of the split and of the training.
     schedule : schedule callback
-        Says when snapshots are due.
+        The schedule of the rate, which defines the snapshots.
     holdout : Holdout
         Training and validation rows.
     plan : TrainingPlan
-        Steps and snapshots.
+        Numbers of steps, and steps of the snapshots.
     folder : Path or None
-        Of its checkpoints.
+        Folder of its checkpoints, if there are to be any.
     """
 
     seed: int
@@ -84,9 +84,10 @@ class Training:
     finite : list of bool
         For each snapshot, whether its parameters and the training loss of its epoch are finite.
     history : History
-        skorch's.
+        skorch's history.
     module_params : dict
-        Parameters of the module that callbacks of the net set when the training began.
+        Parameters of the module that callbacks of the net set when the training began, such as the
+        number of features. Members need them too.
     """
 
     states: list[ModuleState]
@@ -115,7 +116,7 @@ def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any
     Parameters
     ----------
     ensemble : SnapshotEnsemble or SnapshotEnsembleRegressor
-        Whose parameters count.
+        The ensemble, not fitted.
     X, y : object
         The data; labels are encoded.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -127,11 +128,13 @@ def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any
         If a parameter does not fit the data, the schedule or the validation data.
     """
     net, schedule = ensemble.estimator, choose_schedule(ensemble)
-    # None draws one seed from numpy's global state; it is the first run's own.
+    # None draws one seed from numpy's global state. The first run uses the seed itself, so that
+    # further runs leave its result as it is.
     seed = check_random_state(ensemble.random_state).randint(2**31 - 1)
     folder = None
     if ensemble.checkpoint_dir is not None:
-        # Without a seed given, that of the fit that was interrupted is taken up.
+        # If no seed is given, the folder must not depend on the one drawn: the seed of the fit that
+        # was interrupted is used.
         given = None if ensemble.random_state is None else seed
         name = fingerprint(net, schedule, X, y, sample_weight, given)
         # Absolute: a callback may change the working directory.
@@ -167,14 +170,14 @@ def train(
     net : NeuralNet
         The net, not initialized and without a split; it is cloned.
     run : Run
-        The plan.
+        The seed, rows, schedule and steps.
     X, y : object
         The data, as the net takes it.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights of the samples' losses.
     callback : Callback, default=None
-        One that reports progress.
-    verbose : int
+        Callback to add, which reports progress.
+    verbose : int, default=0
         1 prints a line for each snapshot.
 
     Raises
@@ -234,21 +237,22 @@ def _loss_is_finite(history: History, step: int, plan: TrainingPlan) -> bool:
     if not plan.steps_per_epoch:
         return True
     epoch = min((step - 1) // plan.steps_per_epoch, len(history) - 1)
-    # An epoch that was cut short has no mean loss.
+    # skorch writes no mean loss for an epoch that a callback ended early.
     return math.isfinite(history[epoch].get("train_loss", 0.0))
 
 
 def kept_states(ensemble: BaseSnapshotEnsemble, run: Run, training: Training) -> list[ModuleState]:
-    """Return the states that become members: of the last snapshots, all of them finite.
+    """Return the states that become members: the last ones of those before any divergence.
 
-    Warns if there are fewer than planned.
+    Warns if there are fewer snapshots than planned.
 
     Raises
     ------
     FloatingPointError
-        If the training diverged before the first snapshot, or there are weights for all.
+        If the training diverged before the first snapshot, or before the last one and the user
+        gave a weight for each.
     RuntimeError
-        If it was stopped before then.
+        If a callback stopped it then.
     """
     states, planned = training.states, len(run.plan.snapshot_steps)
     n_finite = training.finite.index(False) if False in training.finite else len(states)
@@ -280,7 +284,7 @@ def kept_states(ensemble: BaseSnapshotEnsemble, run: Run, training: Training) ->
 
 
 def _by_whom(ensemble: BaseSnapshotEnsemble) -> str:
-    """Return the callbacks of the net that can have stopped its training, in words."""
+    """Return the end of a sentence, which names the net's callbacks that may stop a training."""
     able = [
         f"{type(callback).__name__} ({name!r})"
         for name, callback in named_callbacks(ensemble.estimator)

@@ -1,4 +1,4 @@
-"""Check the parameters of the ensembles, and find the schedule that they stand for."""
+"""Check the parameters of the ensembles, and choose the schedule."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ validation data (benchmarks/results_ensemble_choice.md)."""
 
 
 def check_params(ensemble: BaseSnapshotEnsemble) -> None:
-    """Check what can be checked before the data is looked at."""
+    """Check the parameters as far as that needs no data."""
     check_estimator(ensemble)
     net = ensemble.estimator
     check_integer(net, "max_epochs", net.max_epochs, at_least=1)
@@ -131,7 +131,7 @@ def in_terms_of_snapshots(ensemble: BaseSnapshotEnsemble) -> Iterator[None]:
 
 
 def check_count(ensemble: BaseSnapshotEnsemble, count: int) -> None:
-    """Check what depends on the number of snapshots of the whole training, before it begins."""
+    """Check `n_snapshots`, `n_members` and `weights` against the number of snapshots planned."""
     if count == 0:
         requirement = "have a cycle that ends within the training"
         if ensemble.schedule is not None:
@@ -153,7 +153,7 @@ def check_count(ensemble: BaseSnapshotEnsemble, count: int) -> None:
 def check_holdouts(
     ensemble: BaseSnapshotEnsemble, holdouts: list[Holdout], sample_weight: Any
 ) -> None:
-    """Check what depends on the validation data of each run, before the first one trains."""
+    """Check `weights` and `n_runs` against the validation data of each run."""
     if isinstance(ensemble.weights, str):
         rows = holdouts[0].valid_rows
         unweighted = rows is not None and sample_weight is not None

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sklr._validation import ParameterTypeError, ParameterValueError
 from sklr.ensemble._diversity import diversity
+from sklr.ensemble._selection import places_in_runs
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
@@ -107,10 +108,9 @@ def _measured(ensemble: BaseSnapshotEnsemble, X: Any, y: Any) -> dict[str, Any]:
 def _places(ensemble: BaseSnapshotEnsemble, n_members: int) -> Array:
     """Return each member's position in its run, counted from the last."""
     counts = ensemble._members_of_runs
-    # Before they were averaged into one, the members of fit were those of a single run.
-    if sum(counts) != n_members:
-        counts = [n_members]
-    return np.concatenate([np.arange(count, 0, -1) for count in counts])
+    # With combine='parameters' the errors are those of the snapshots of the one run, not of the
+    # one member that they were averaged into.
+    return places_in_runs(counts if sum(counts) == n_members else [n_members])
 
 
 def _error(y: Array, answer: Array, classes: Array | None) -> float:

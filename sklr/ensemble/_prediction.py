@@ -31,9 +31,9 @@ FIRST_ROWS = 32
 """Samples in the first slice, which shows how large the layers' outputs are; others have no fewer.
 """
 CACHE_BYTES = 2**22
-"""Of the largest layer's output for a slice, for each thread. Outputs that stay in the processor's
-caches halve the time of a small CNN, whose layers make 8 times as many values as it is given; much
-smaller slices keep an MLP from using its threads."""
+"""Most bytes of the largest layer's output for a slice, for each thread. Outputs that stay in the
+processor's caches halve the time of a small CNN, whose layers have 8 times as many values as its
+input; with much smaller slices an MLP does not use its threads."""
 GPU_ROWS, GPU_BYTES = 2**14, 2**28
 """The same on a GPU, which needs large slices to be busy."""
 
@@ -131,14 +131,14 @@ def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Arra
     parts : iterator of ndarray
         Slice after slice.
     n_samples : int or None
-        Of all slices together; None if it is not known.
+        Number of samples in all slices together; None if it is not known.
     axis : int, default=0
-        That of the samples.
+        Axis of the samples.
 
     Raises
     ------
     ValueError
-        If the slices are not of all samples.
+        If the slices have another number of samples.
     """
     if n_samples is None:
         return np.concatenate(list(parts), axis=axis)
@@ -156,12 +156,12 @@ def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Arra
 
 
 def finite_only(parts: Iterator[Array]) -> Iterator[Array]:
-    """Pass the members' predictions on, and raise at the end if any were not finite.
+    """Yield the members' predictions, and raise after the last if any were not finite.
 
     Raises
     ------
     ValueError
-        If so, with the number of such samples.
+        If any were not finite. The message has the number of such samples.
     """
     n_samples = n_bad = 0
     for part in parts:
@@ -181,7 +181,7 @@ def finite_only(parts: Iterator[Array]) -> Iterator[Array]:
 def _of_batches(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
     """Yield the members' outputs for each of the net's own batches."""
     for batch in members[0].get_iterator(members[0].get_dataset(X), training=False):
-        # A member may work in place.
+        # Each member gets a copy, since its module may change its input in place.
         yield (member.evaluation_step(copy.deepcopy(batch), training=False) for member in members)
 
 
@@ -217,7 +217,8 @@ class _Slices:
         """Yield each member's outputs for some rows."""
         rows, versions = self._fetch(part)
         for member in self.members:
-            # torch counts changes in place in a private attribute: did the member before work so?
+            # The member before may have changed its input in place. torch counts such changes, in
+            # a private attribute.
             if [leaf._version for leaf in _leaves(rows)] != versions:
                 rows, versions = self._fetch(part)
             with torch.no_grad():

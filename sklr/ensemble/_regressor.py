@@ -128,7 +128,8 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
             raise ParameterValueError(self, "estimator", requirement, shape)
 
     def _shaped(self, y: Array, dry: DryRun) -> Array:
-        # A net that feeds itself is given the shape that its loss compares with its output.
+        # A net with a Dataset of its own gets a column if its output is one: torch's losses would
+        # compare (n,) with (n, 1) by broadcasting.
         column = not dry.params and (dry.output_shape is None or len(dry.output_shape) > 1)
         return in_dtype_of_targets(dry, y.reshape(-1, 1) if column else y)
 

@@ -15,9 +15,9 @@ Array = npt.NDArray[Any]
 ROUNDS = 100
 """Members that greedy selection adds at most: weights are then as fine as a hundredth."""
 STANDARD_ERRORS = 2.0
-"""By how many standard errors of the mean a difference of losses must exceed 0."""
+"""Number of standard errors by which a mean difference of losses must exceed 0."""
 MATERIAL = 0.02
-"""Part of a loss by which another must exceed it to be worth a warning."""
+"""Fraction of a loss by which another must exceed it to be worth a warning."""
 
 
 def normalized(weights: Any) -> Array:
@@ -49,12 +49,16 @@ def staged_means(
         How many of the members each run has.
     """
     weights = np.ones(len(outputs)) if weights is None else weights
-    # Each member's place in its run, counted from the end.
-    places = np.concatenate([np.arange(n, 0, -1) for n in members_of_runs])
+    places = places_in_runs(members_of_runs)
     for count in range(1, places.max() + 1):
         last = places <= count
         chosen = normalized(weights[last]) if weights[last].any() else None
         yield weighted_mean(outputs[last], chosen)
+
+
+def places_in_runs(members_of_runs: Sequence[int]) -> Array:
+    """Return each member's position in its run, counted from the last, which is 1."""
+    return np.concatenate([np.arange(n, 0, -1) for n in members_of_runs])
 
 
 def greedy_weights(outputs: Array, loss: Callable[[Array], float]) -> Array:

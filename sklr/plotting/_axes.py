@@ -13,7 +13,7 @@ MAX_LEGEND = 0.75
 
 def drawing_axes(ax: Axes | None) -> Axes:
     """Return the axes to draw on, those of a new figure if none are given."""
-    # Without matplotlib nobody has axes to give.
+    # matplotlib is not imported if there are axes: they are made by it.
     return new_panels(1)[0] if ax is None else ax
 
 
@@ -39,7 +39,7 @@ def new_panels(n_panels: int) -> list[Axes]:
 
 
 def add_legend(ax: Axes, loc: str, ncols: int = 1, title: str | None = None) -> None:
-    """Add a legend; in small axes only of the marked rates, in yet smaller ones none."""
+    """Add a legend; in small axes only with the marked rates, in even smaller ones none."""
     handles, labels = ax.get_legend_handles_labels()
     entries = list(zip(handles, labels, strict=True))
     # Only the labels of marked rates hold a number.

@@ -41,7 +41,7 @@ MARGIN = 0.02
 PANEL = 0.32
 """Fraction of the height that the panel of trials takes."""
 OUTLYING = 10.0
-"""A trial this many times as far from the best as the median of all is off the scale."""
+"""A trial is off the scale if it is this many times as far from the best as the median trial."""
 
 Trials = tuple[Array, Array, Array]
 
@@ -194,7 +194,8 @@ class LRRangeDisplay:
         (self.ax_trials_ or ax).set_xlabel("learning rate")
         sides = ("left", "right") if self.higher_is_better else ("right", "left")
         if self.message is not None:
-            # A curve without an answer gets worse from its first value on, or is flat.
+            # A curve without a suggestion is flat, or gets worse from its first value on: one
+            # corner on each side is free.
             _write_across(ax, self.message, sides[1])
             add_legend(ax, f"lower {sides[0]}")
         elif self.scale == "log":
@@ -211,7 +212,8 @@ class LRRangeDisplay:
             return
         left, right = lrs.min(), lrs.max()
         descent, divergence = np.clip(np.asarray(self.phases, dtype=float), left, right)
-        # If the descent is unknown, so is what lies below it: NaN makes no span.
+        # If the descent is unknown, its rate is NaN, and so is the width of the spans beside it:
+        # they are not drawn.
         spans = [
             (left, descent),
             (descent, right if np.isnan(divergence) else divergence),
@@ -279,7 +281,7 @@ class LRRangeDisplay:
         )
 
     def _draw_trials(self, ax: Axes, trials: Trials) -> None:
-        """Draw the loss of each trial, larger the longer it was trained."""
+        """Draw the loss of each trial as a dot, whose size grows with the number of steps."""
         lrs, losses, steps = trials
         worse = self._worse
         low, high = _trial_limits(worse * losses)
@@ -333,7 +335,7 @@ class LRRangeDisplay:
         fall = np.concatenate([losses[: best + 1], *band, *self._noise(float(lrs[best]))])
         low, top = float(fall.min()), float(fall.max())
         if first - losses[best] < MIN_FALL * abs(first):
-            # Without a fall the rise is all there is to see, as far as it has a scale.
+            # There is no fall to show: show the rise, as far as twice the first value.
             top = max(top, min(float(losses.max()), first + abs(first)))
         low, top = sorted((self._worse * low, self._worse * top))
         missing = max(0.0, max(MIN_HEIGHT * abs(first), 1e-12) - (top - low))
@@ -369,7 +371,7 @@ def _panel_below(ax: Axes) -> Axes:
         ax.set_subplotspec(grid[0])
         below = ax.figure.add_subplot(grid[1], sharex=ax)
     ax.tick_params(labelbottom=False)
-    # What the user draws next belongs to the upper part.
+    # pyplot draws into the current axes, which should be the user's own.
     ax.figure.sca(ax)
     return below
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -174,21 +174,20 @@ class SnapshotDisplay:
 
     def _check_shapes(self) -> None:
         n_epochs = len(self.epochs)
-        if not n_epochs:
-            self._refuse("epochs", "have at least one epoch", self.epochs)
-        for name in ("losses", "valid_losses"):
-            values = getattr(self, name)
-            if values is not None and values.shape != (n_epochs,):
-                self._refuse(name, f"have one value for each of the {n_epochs} epochs", values)
-        matrix, errors, places = self.correlation, self.member_errors, self.member_places
-        if matrix is not None and (matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]):
-            self._refuse("correlation", "be a square matrix", matrix)
-        if places is not None and (errors is None or places.shape != errors.shape):
-            self._refuse("member_places", "have one value for each of member_errors", places)
-
-    def _refuse(self, name: str, requirement: str, value: npt.NDArray[Any]) -> NoReturn:
-        received = Description(f"an array of shape {value.shape}")
-        raise ParameterValueError(self, name, requirement, received)
+        per_epoch = f"have one value for each of the {n_epochs} epochs"
+        of_errors = None if self.member_errors is None else self.member_errors.shape
+        side = None if self.correlation is None else len(self.correlation)
+        for name, expected, requirement in (
+            ("epochs", (max(n_epochs, 1),), "have at least one epoch"),
+            ("losses", (n_epochs,), per_epoch),
+            ("valid_losses", (n_epochs,), per_epoch),
+            ("correlation", (side, side), "be a square matrix"),
+            ("member_places", of_errors, "have one value for each of member_errors"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value.shape != expected:
+                received = Description(f"an array of shape {value.shape}")
+                raise ParameterValueError(self, name, requirement, received)
 
     def _draw_training(self, ax: Axes) -> None:
         """Draw losses, the rate behind them, and the times of the snapshots."""
