@@ -192,10 +192,12 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
         if not _files.exists(checkpoints.folder):
             fit_net(net, X, y)
             return
+        # The net is initialized as in the first fit, and the state restored at `on_train_begin`.
         parts, values = _files.read(checkpoints.folder, SHAPE)
         net.initialize()
         checkpoints.before_ = parts, values
         restore = Restore(checkpoints, parts.get("random"))
+        # Directly: as a parameter it would initialize all callbacks again.
         net.callbacks_.insert(0, (RESTORE, restore))
         net.history = History(values["history"])
         if checkpoints.snapshots.verbose:

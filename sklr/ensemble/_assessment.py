@@ -58,6 +58,7 @@ class Sample:
 
 def read_targets(net: NeuralNet, dataset: Dataset[Any]) -> Array:
     """Return the targets that a torch Dataset holds, read in one pass."""
+    # By the net's own iterator, which may read it in several processes.
     batches = net.get_iterator(dataset, training=False)
     return np.concatenate([np.asarray(to_numpy(unpack_data(batch)[1])) for batch in batches])
 
@@ -116,6 +117,8 @@ def assess_members(ensemble: BaseSnapshotEnsemble, sample: Sample | None) -> Non
             weights = greedy_weights(
                 outputs, lambda mean: mean_of_samples(ensemble._losses_of(mean, sample.y), in_loss)
             )
+        # Weights that the user gave are their own choice; an average of parameters has a warning of
+        # its own.
         elif ensemble.weights is None and ensemble.combine == "predictions":
             _warn_of_weak_members(ensemble, outputs, sample.y, in_loss)
     if has_given_weights(ensemble):

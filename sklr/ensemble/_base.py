@@ -124,6 +124,7 @@ class BaseSnapshotEnsemble(
         KeyboardInterrupt
             If the user interrupts.
         """
+        # First of all: a fit that fails must not leave the members of an earlier one.
         self._forget()
         self._check_params()
         X, y = self._checked_data(X, y)
@@ -136,10 +137,12 @@ class BaseSnapshotEnsemble(
         trainings = self._train(context, net, runs, X, y, sample_weight)
         states = [kept_states(self, *pair) for pair in zip(runs, trainings, strict=True)]
         self._make_members(net, trainings, states)
+        # What one run validates on, another may have been trained on.
         agree = all_agree([run.holdout for run in runs])
         sample = validation_sample(self, runs[0].holdout, X, y, sample_weight) if agree else None
         assess_members(self, sample)
         if self.combine == "parameters":
+            # The snapshots are assessed before they are averaged: the loss barrier compares both.
             rows = runs[0].holdout.train_rows
             if sample is None:
                 sample = sample_of_rows("training", self, rows, X, y, sample_weight)
@@ -171,7 +174,8 @@ class BaseSnapshotEnsemble(
 
     def _adapted_net(self, X: Any, y: Array) -> tuple[NeuralNet, Array]:
         """Return a clone of the net that takes the data, and y as it takes it."""
-        # The split stays behind: with a validation set it would be copied into every clone.
+        # Without the split, which may hold a validation set that each clone would copy, and without
+        # the attributes that skorch and scikit-learn's callbacks keep among a net's parameters.
         parameters = self.estimator.get_params(deep=False)
         stripped = {**parameters, "train_split": None, "warm_start": False}
         stripped = {key: value for key, value in stripped.items() if not key.startswith("_")}
@@ -215,7 +219,7 @@ class BaseSnapshotEnsemble(
         """Make a member of each state, and give the members names."""
         params = trainings[0].module_params
         self._adapted = self._adapted | params
-        # Not by set_params alone: one and the same net is what all members are clones of.
+        # `load` sets the same parameters in its net, from `_adapted`.
         net.set_params(**params)
         replace_schedule(net, [])
         self.estimators_ = [self._member(net, state) for of_run in states for state in of_run]

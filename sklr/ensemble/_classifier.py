@@ -78,7 +78,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         bit for bit as if it had not been; with ``random_state=None`` it takes up the seed. One
         that was finished is taken from there as it is.
         Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
-        own are refused.
+        own, which could not be restored, raise an error.
     random_state : int, RandomState instance or None, default=None
         Seeds the training; None draws one seed from numpy's global state.
     verbose : int, default=0
@@ -191,6 +191,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
                 "be 0, 1, ... if X is a torch Dataset, on whose own labels the net is trained"
             )
             raise ParameterValueError(self, "y", requirement, y)
+        # `_check_outputs`, which comes later in fit, needs the labels.
         self._labels = labels
         self.le_: LabelEncoder = labels.encoder
         self.classes_ = labels.classes
@@ -204,7 +205,8 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         ValueError
             If the net has other labels.
         """
-        # Several of each, since scikit-learn takes labels that are all different for targets.
+        # Three of each, since scikit-learn warns of labels that are all different: they look like
+        # the targets of a regression.
         labels = Labels.of(self.estimator, np.repeat(classes, 3))
         if not np.array_equal(labels.classes, classes):
             raise ValueError(f"its labels are {list(classes)}, the net's {list(labels.classes)}")
@@ -233,6 +235,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
             )
 
     def _finished(self, member: NeuralNet) -> NeuralNet:
+        # skorch's own fit infers these labels; members are loaded with weights and never fitted.
         member.classes_inferred_ = np.sort(self._labels.codes)
         return member
 
@@ -278,6 +281,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     def _choices(self, X: Any) -> Array:
         """Return the index of the class that each member predicts, shape (n_members, n_samples)."""
         check_is_fitted(self)
+        # A net's class may choose labels in a way of its own, which probabilities would not show.
         if not is_skorchs(self.estimators_[0], ("predict",)):
             X = check_inputs(self, X, reset=False)
             own = [self._labels.indices(member.predict(X)) for member in self.estimators_]

@@ -183,6 +183,7 @@ class EnsembleModule(nn.Module):
         for i, (member, function) in enumerate(zip(self.members, self.nonlinearities, strict=True)):
             output = member(**X) if isinstance(X, Mapping) else member(X)
             output = function(output[0] if isinstance(output, tuple) else output)
+            # The weights are kept in float64; the mean has the dtype of the members' outputs.
             terms.append(output * weights[i].to(output.dtype))
         return torch.stack(terms).sum(dim=0)
 
@@ -216,4 +217,5 @@ def ensemble_module(ensemble: BaseSnapshotEnsemble) -> EnsembleModule:
 
 
 def _in_own_dtype(function: Any) -> Any:
+    # Only numpy lacks bfloat16; in torch the outputs stay as they are.
     return function.nonlinearity if isinstance(function, InFloat32) else function

@@ -155,6 +155,7 @@ def check_holdouts(
 ) -> None:
     """Check `weights` and `n_runs` against the validation data of each run."""
     if isinstance(ensemble.weights, str):
+        # Validation samples of weight 0 count for nothing: all of them together are none.
         rows = holdouts[0].valid_rows
         unweighted = rows is not None and sample_weight is not None
         if not holdouts[0].has_validation or (unweighted and not sample_weight[rows].any()):
@@ -199,8 +200,10 @@ def given_weights(ensemble: BaseSnapshotEnsemble, n_members: int) -> npt.NDArray
     if len(items) != n_members:
         raise ParameterValueError(ensemble, "weights", requirement, ensemble.weights)
     try:
+        # A sum with 0 makes an int of a bool, which check_number takes for no number.
         weights = np.array([check_number(ensemble, "weights", w + 0, at_least=0) for w in items])
     except ParameterValueError:
+        # The message below shows all weights, not one of them.
         weights = np.zeros(n_members)
     if not weights.any():
         requirement = "be finite, at least 0 and not all 0"

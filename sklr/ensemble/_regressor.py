@@ -56,7 +56,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         same estimator, data and `random_state` that was interrupted goes on from there, and ends
         bit for bit as if it had not been; with ``random_state=None`` it takes up the seed.
         Needs safetensors (``pip install 'sklr[checkpoint]'``). Callbacks with a state of their
-        own are refused.
+        own, which could not be restored, raise an error.
     random_state : int, RandomState instance or None, default=None
         Seeds the training; None draws one seed from numpy's global state.
     verbose : int, default=0
@@ -140,6 +140,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         return np.asarray(y).reshape(len(y))
 
     def _score_of(self, output: Array, y: Array, weights: Array | None) -> float:
+        # r2_score would raise for the predictions of a member that has diverged.
         if not np.isfinite(output).all():
             return math.nan
         return float(r2_score(y, output, sample_weight=weights))

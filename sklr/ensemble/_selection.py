@@ -88,6 +88,7 @@ def greedy_weights(outputs: Array, loss: Callable[[Array], float]) -> Array:
     ----------
     Caruana, Niculescu-Mizil, Crew, Ksikes: Ensemble selection from libraries of models. ICML 2004.
     """
+    # A NaN in the sum would stay there for all later rounds.
     finite = [i for i, output in enumerate(outputs) if np.isfinite(output).all()]
     counts = np.zeros(len(outputs))
     total, least = np.zeros_like(outputs[0], dtype=float), np.inf
@@ -114,6 +115,7 @@ def better_stage(losses: Sequence[Array], weights: Array | None = None) -> int |
     weights : ndarray of shape (n_samples,), default=None
         Weights of the samples.
     """
+    # A mean that is NaN would be argmin's choice.
     means = np.array([mean_of_samples(loss, weights) for loss in losses])
     best = int(np.argmin(np.where(np.isnan(means), np.inf, means)))
     return best + 1 if is_materially_higher(losses[-1], losses[best], weights) else None
