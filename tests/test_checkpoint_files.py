@@ -33,15 +33,15 @@ def test_equal_tensors_are_written_once_and_tied_again(tmp_path):
     assert same(read, part)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.int64, torch.bool])
-def test_tensors_of_every_order_and_kind_come_back(dtype, tmp_path):
-    tensor = torch.arange(24).reshape(2, 3, 4).to(dtype)
-    part = {"whole": tensor, "turned": tensor.permute(2, 0, 1), "strided": tensor[:, ::2],
-            "number": tensor[1, 2, 3], "spread": tensor[:1].expand(5, 3, 4)}  # fmt: skip
-    _files.write(tmp_path, {"part": part}, {})
-    read = _files.read(tmp_path, ANY)[0]["part"]
-    assert {value.dtype for value in read.values()} == {dtype}
-    assert same(read, part)
+def test_tensors_of_every_order_and_kind_come_back(tmp_path):
+    for dtype in (torch.float64, torch.bfloat16, torch.int64, torch.bool):
+        tensor = torch.arange(24).reshape(2, 3, 4).to(dtype)
+        part = {"whole": tensor, "turned": tensor.permute(2, 0, 1), "strided": tensor[:, ::2],
+                "number": tensor[1, 2, 3], "spread": tensor[:1].expand(5, 3, 4)}  # fmt: skip
+        _files.write(tmp_path, {"part": part}, {})
+        read = _files.read(tmp_path, ANY)[0]["part"]
+        assert {value.dtype for value in read.values()} == {dtype}
+        assert same(read, part)
 
 
 def test_nested_parts_come_back_with_their_types(tmp_path):
@@ -109,22 +109,18 @@ def test_a_disk_that_fails_leaves_what_was_there(call, failing, tmp_path, monkey
     assert not list(tmp_path.glob("*.tmp"))
 
 
-@pytest.mark.parametrize(
-    ("parts", "values"),
-    [
+def test_what_files_do_not_keep_is_named_and_what_was_there_stays(tmp_path):
+    _files.write(tmp_path, {}, {"n": 1})
+    for parts, values in (
         ({}, {"when": datetime(2020, 1, 1)}),
         ({"part": {"f": len}}, {}),
         ({"part": {"a": torch.zeros(2).to_sparse()}}, {}),
         ({"part": {"a": torch.zeros(2, dtype=torch.complex128)}}, {}),
         ({"part": {"a": np.array(["text"])}}, {}),
-    ],
-    ids=["datetime", "function", "sparse", "complex", "array of text"],
-)
-def test_what_files_do_not_keep_is_named_and_what_was_there_stays(parts, values, tmp_path):
-    _files.write(tmp_path, {}, {"n": 1})
-    with pytest.raises(CheckpointError, match="neither numbers nor text"):
-        _files.write(tmp_path, parts, values)
-    assert _files.read(tmp_path, ANY)[1] == {"n": 1}
+    ):
+        with pytest.raises(CheckpointError, match="neither numbers nor text"):
+            _files.write(tmp_path, parts, values)
+        assert _files.read(tmp_path, ANY)[1] == {"n": 1}
 
 
 # --- files that somebody else may have written ---
@@ -273,21 +269,18 @@ def put(kind, path):
                 os.chdir(here)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "link", "device", "folder", "socket"])
 @pytest.mark.parametrize("name", ["manifest.json", "part-*"])
-def test_only_plain_files_are_read(name, kind, written):
+def test_only_plain_files_are_read(name, written):
     (path,) = written.glob(name)
-    put(kind, path)
-    with pytest.raises(CheckpointError, match=f"{path.name} is no plain file"):
-        _files.read(written, SHAPE)
-
-
-@pytest.mark.parametrize("name", ["manifest.json", "part-*"])
-def test_a_missing_file_is_named(name, written):
-    (path,) = written.glob(name)
-    path.unlink()
-    with pytest.raises(CheckpointError, match=f"{path.name} is missing"):
-        _files.read(written, SHAPE)
+    data = path.read_bytes()
+    for kind in ("pipe", "link", "device", "socket", "folder"):
+        put(kind, path)
+        with pytest.raises(CheckpointError, match=f"{path.name} is no plain file"):
+            _files.read(written, SHAPE)
+        path.rmdir() if kind == "folder" else path.unlink()
+        with pytest.raises(CheckpointError, match=f"{path.name} is missing"):
+            _files.read(written, SHAPE)
+        path.write_bytes(data)
 
 
 def test_a_manifest_of_many_gigabytes_is_not_read(written):
@@ -299,25 +292,21 @@ def test_a_manifest_of_many_gigabytes_is_not_read(written):
         _files.read(written, SHAPE)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
+def test_a_forged_file_of_tensors_is_named(written):
+    """A header that claims more than the file holds, with a manifest that agrees."""
+    (path,) = written.glob("part-*")
+    for header in (
         {"/a": {"dtype": "F32", "shape": [2**32], "data_offsets": [0, 2**34]}},
         {"/a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12_000]}},
         {"/a": {"dtype": "F99", "shape": [3], "data_offsets": [0, 12]}},
         {"/a": {"shape": [3], "data_offsets": [0, 12]}},
         {},
-    ],
-)
-def test_a_forged_file_of_tensors_is_named(header, written):
-    """A header that claims more than the file holds, with a manifest that agrees."""
-    (path,) = written.glob("part-*")
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12 if header else 0))
-    digest = _files._checksum(path)
-    forge(written, lambda m: entry(m).update(sha256=digest))
-    with pytest.raises(CheckpointError, match="altered"):
-        _files.read(written, SHAPE)
+    ):
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12 if header else 0))
+        forge(written, lambda m: entry(m).update(sha256=_files._checksum(path)))
+        with pytest.raises(CheckpointError, match="altered"):
+            _files.read(written, SHAPE)
 
 
 def test_shapes():

@@ -215,11 +215,12 @@ def test_a_random_dataset_has_a_fingerprint_and_moves_no_global_state():
     assert fingerprint(Items(noise=1)) == first
 
 
-@pytest.mark.parametrize("package", [np, sklearn, skorch, sklr, torch], ids=lambda m: m.__name__)
-def test_another_version_of_a_package_is_another_training(package, monkeypatch):
-    before = fingerprint(MLP)
-    monkeypatch.setattr(package, "__version__", "0.0")
-    assert fingerprint(MLP) != before
+def test_another_version_of_a_package_is_another_training(monkeypatch):
+    seen = {fingerprint(MLP)}
+    for package in (np, sklearn, skorch, sklr, torch):
+        monkeypatch.setattr(package, "__version__", "0.0")
+        seen.add(fingerprint(MLP))
+    assert len(seen) == 6
 
 
 # --- code ---

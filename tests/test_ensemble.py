@@ -291,50 +291,50 @@ def test_regressor_is_votingregressor(diabetes):
     np.testing.assert_array_equal(column.predict(X), ensemble.predict(X))
 
 
-@pytest.mark.parametrize(
-    ("params", "error", "text"),
-    [
-        ({"n_snapshots": 0}, ValueError, "'n_snapshots' parameter of SnapshotEnsemble must be at"),
-        ({"n_snapshots": 2.0}, TypeError, "'n_snapshots' parameter of SnapshotEnsemble must be an"),
-        ({"n_snapshots": 31}, ValueError, "'n_snapshots' parameter .* pre-training=30 .* Got 31"),
-        (
-            {"n_members": 0},
-            ValueError,
-            "'n_members' parameter of SnapshotEnsemble must be at least",
-        ),
-        ({"n_members": 6}, ValueError, "'n_members' parameter .* at most 5. Got 6"),
-        ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
-        ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
-        ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
-        ({"weights": "best"}, ValueError, "'weights' parameter .* one of 'greedy'"),
-        ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
-        ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
-        ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),
-        ({"verbose": "a"}, TypeError, "'verbose' parameter of SnapshotEnsemble must be an integer"),
-        (
-            {"schedule": SGDR(cycle_length=2), "n_snapshots": 5},
-            ValueError,
-            "'n_snapshots' parameter .* None or the 3 cycles",
-        ),
-        ({"weights": [1, 2, 3, 4, -1]}, ValueError, "'weights' parameter .* at least 0"),
-        ({"weights": [0] * 5}, ValueError, "'weights' parameter .* not all 0"),
-        ({"schedule": "cosine"}, TypeError, "'schedule' parameter .* schedule callback"),
-        (
-            {"schedule": SnapshotCosine(n_cycles=2), "n_snapshots": 3},
-            ValueError,
-            "'n_snapshots' parameter .* None or the 2 cycles that the schedule ends. Got 3",
-        ),
-        (
-            {"schedule": SGDR(cycle_length=20)},
-            ValueError,
-            "'schedule' parameter .* a cycle that ends within the training",
-        ),
-    ],
-)
-def test_bad_parameters_raise_in_the_one_form_before_training(params, error, text):
+BAD_PARAMS = [
+    ({"n_snapshots": 0}, ValueError, "'n_snapshots' parameter of SnapshotEnsemble must be at"),
+    ({"n_snapshots": 2.0}, TypeError, "'n_snapshots' parameter of SnapshotEnsemble must be an"),
+    ({"n_snapshots": 31}, ValueError, "'n_snapshots' parameter .* pre-training=30 .* Got 31"),
+    (
+        {"n_members": 0},
+        ValueError,
+        "'n_members' parameter of SnapshotEnsemble must be at least",
+    ),
+    ({"n_members": 6}, ValueError, "'n_members' parameter .* at most 5. Got 6"),
+    ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
+    ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
+    ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
+    ({"weights": "best"}, ValueError, "'weights' parameter .* one of 'greedy'"),
+    ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
+    ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
+    ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),
+    ({"verbose": "a"}, TypeError, "'verbose' parameter of SnapshotEnsemble must be an integer"),
+    (
+        {"schedule": SGDR(cycle_length=2), "n_snapshots": 5},
+        ValueError,
+        "'n_snapshots' parameter .* None or the 3 cycles",
+    ),
+    ({"weights": [1, 2, 3, 4, -1]}, ValueError, "'weights' parameter .* at least 0"),
+    ({"weights": [0] * 5}, ValueError, "'weights' parameter .* not all 0"),
+    ({"schedule": "cosine"}, TypeError, "'schedule' parameter .* schedule callback"),
+    (
+        {"schedule": SnapshotCosine(n_cycles=2), "n_snapshots": 3},
+        ValueError,
+        "'n_snapshots' parameter .* None or the 2 cycles that the schedule ends. Got 3",
+    ),
+    (
+        {"schedule": SGDR(cycle_length=20)},
+        ValueError,
+        "'schedule' parameter .* a cycle that ends within the training",
+    ),
+]
+
+
+def test_bad_parameters_raise_in_the_one_form_before_training():
     Counting.n_training_steps = 0
-    with pytest.raises(error, match=f"The {text}"):
-        fit(net=make_classifier(Counting), **params)
+    for params, error, text in BAD_PARAMS:
+        with pytest.raises(error, match=f"The {text}"):
+            fit(net=make_classifier(Counting), **params)
     assert Counting.n_training_steps == 0
 
 

@@ -429,13 +429,13 @@ class Double(MLP):
 
 
 @pytest.mark.parametrize("module", [MLP, Double])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, bool])
-def test_any_dtype_in_fit_and_in_prediction(module, dtype):
+def test_any_dtype_in_fit_and_in_prediction(module):
     bits = X_DIGITS > 0.5
-    ensemble = fit(make_classifier(module), bits.astype(dtype))
-    expected = ensemble.predict_proba(bits.astype(dtype))
-    for other in (np.float16, np.float64, np.int32):
-        np.testing.assert_array_equal(ensemble.predict_proba(bits.astype(other)), expected)
+    for dtype in (np.float16, np.float32, np.float64, np.int64, bool):
+        ensemble = fit(make_classifier(module), bits.astype(dtype))
+        expected = ensemble.predict_proba(bits.astype(dtype))
+        for other in (np.float16, np.float64, np.int32):
+            np.testing.assert_array_equal(ensemble.predict_proba(bits.astype(other)), expected)
 
 
 @pytest.mark.parametrize(
