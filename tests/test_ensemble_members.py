@@ -56,6 +56,21 @@ def test_greedy_weights_are_never_worse_than_the_best_member(seed, n_members):
     assert log_loss(np.average(proba, axis=0, weights=found), y) <= best + 1e-12
 
 
+def test_greedy_selection_goes_on_as_long_as_it_gains():
+    # Each of forty members errs in its own way, and the mean of all is right.
+    outputs = np.random.default_rng(0).normal(size=(40, 200))
+    target = outputs.mean(axis=0)
+    found = greedy_weights(outputs, lambda mean: float(((mean - target) ** 2).sum()))
+    np.testing.assert_allclose(found, 1 / 40)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_what_is_material_is_a_part_of_the_loss_whatever_its_scale(scale):
+    others = np.full(100, scale)
+    assert is_materially_higher(1.03 * others, others)
+    assert not is_materially_higher(1.01 * others, others)
+
+
 def test_greedy_selection_is_that_of_a_plain_loop():
     proba, y = probabilities(3, 4)
     taken = []
