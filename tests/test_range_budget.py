@@ -53,7 +53,7 @@ def test_ramps_and_trials_never_cost_more_than_allowed(**asked):
                 1,
                 30,
                 False,
-                "no candidate was verified and 1 of 4 ramps were run and ramps had 30 of 100 steps",
+                "no candidate was verified, 1 of 4 ramps were run and ramps had 30 of 100 steps",
             ),
             id="short ramp",
         ),

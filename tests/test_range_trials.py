@@ -8,14 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import MLP, X_DIGITS, Y_DIGITS, Recorder, make_classifier, make_regressor, weights
+from nets import X_DIGITS, Y_DIGITS, Recorder, make_classifier, make_regressor, weights
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_diabetes, make_friedman1
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from skorch.dataset import Dataset, ValidSplit
 from skorch.helper import predefined_split
-from torch import nn
 
 from sklr import CyclicalLR, LRRangeSearch
 from sklr._training._target import find_target
@@ -27,11 +26,6 @@ TRIED = {"budget": 20, "n_steps": 60, "n_repeats": 2, "random_state": 0}
 
 def search(estimator, X=X_DIGITS, y=Y_DIGITS, **params):
     return LRRangeSearch(estimator, **(TRIED | params)).fit(X, y)
-
-
-class Dropping(MLP):
-    def forward(self, X):
-        return super().forward(nn.functional.dropout(X, 0.3, self.training))
 
 
 def prepared_for(net, X=X_DIGITS, y=Y_DIGITS):
@@ -62,15 +56,6 @@ def test_losses_are_those_of_the_validation_rows_and_training_goes_on():
     assert used == [0.5] * 12
     again = trial(prepared, data, (4, 8), (10, 12))
     assert torch.equal(weights(state.net), weights(again.net))
-
-
-def test_validation_does_not_move_the_training():
-    # Dropout draws from the generator that validation would draw from.
-    net = make_classifier(Dropping, train_split=ValidSplit(5, stratified=True))
-    prepared, data = prepared_for(net)
-    often, seldom = (trial(prepared, data, steps) for steps in (tuple(range(1, 13)), (12,)))
-    assert torch.equal(weights(often.net), weights(seldom.net))
-    assert often.losses[-1] == seldom.losses[-1]
 
 
 def test_a_rate_that_diverges_ends_at_once_and_stays_as_it_is():

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import is_classifier
+from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -17,6 +18,7 @@ from skorch import NeuralNet, NeuralNetBinaryClassifier
 from torch import nn
 
 from sklr._validation import Description, ParameterTypeError, ParameterValueError
+from sklr._warnings import warn
 
 Array = npt.NDArray[Any]
 
@@ -62,14 +64,15 @@ class Labels:
         NotImplementedError
             If y is multilabel.
         """
-        seen = np.unique(_checked_labels(y))
+        seen = np.unique(_checked_labels(y, warn_of_column=True))
         binary = isinstance(net, NeuralNetBinaryClassifier)
         dtype = np.dtype(np.float32 if binary else np.int64)
         if getattr(net, "classes", None) is not None:
             return cls(*_of_classes(net, seen), dtype)
         if len(seen) < 2:
             raise ValueError(
-                f"Classifier can't train when only one class is present: y holds only {seen[0]!r}."
+                "Classifier can't train when only one class is present: y holds only "
+                f"{seen.tolist()[0]!r}."
             )
         n_weights = _n_class_weights(net)
         codes: npt.NDArray[np.int64] = np.arange(len(seen), dtype=np.int64)
@@ -143,7 +146,18 @@ def chosen_indices(net: NeuralNet, proba: Array) -> npt.NDArray[np.intp]:
     return np.asarray(proba.argmax(axis=1))
 
 
-def _checked_labels(y: Any) -> Array:
+def _flattened(y: Any, *, warn_of_column: bool) -> Array:
+    """Return a column as a flat array, with scikit-learn's warning, in the user's line."""
+    if warn_of_column and np.ndim(y) == 2 and np.shape(y)[1] == 1:
+        warn(
+            "A column-vector y was passed when a 1d array was expected. Please change the shape of "
+            "y to (n_samples,), for example using ravel().",
+            DataConversionWarning,
+        )
+    return np.asarray(column_or_1d(y))
+
+
+def _checked_labels(y: Any, *, warn_of_column: bool = False) -> Array:
     y = check_array(y, ensure_2d=False, dtype=None, allow_nd=True, input_name="y")
     check_classification_targets(y)
     if type_of_target(y).startswith("multilabel"):
@@ -151,7 +165,7 @@ def _checked_labels(y: Any) -> Array:
             "Multilabel and multi-output classification is not supported. Use a plain "
             "skorch.NeuralNet with a loss for it, such as torch.nn.BCEWithLogitsLoss."
         )
-    return np.asarray(column_or_1d(y, warn=True))
+    return _flattened(y, warn_of_column=warn_of_column)
 
 
 def _of_classes(net: NeuralNet, seen: Array) -> tuple[Array, npt.NDArray[np.int64]]:
@@ -196,7 +210,9 @@ def flat_targets(y: Any) -> Array:
     """
     _check_are_numbers(y)
     return np.asarray(
-        check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=np.float32, input_name="y")
+        check_array(
+            _flattened(y, warn_of_column=True), ensure_2d=False, dtype=np.float32, input_name="y"
+        )
     )
 
 
@@ -222,7 +238,7 @@ def regression_targets(y: Any, *, flatten: bool) -> Any:
     if y.dtype.kind != "f":
         y = y.astype(np.float32)
     if flatten and y.shape[1:] == (1,):
-        return np.asarray(column_or_1d(y, warn=True))
+        return _flattened(y, warn_of_column=True)
     return y
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from sklr._training._holdout import Holdout
 from sklr._training._inputs import n_samples
-from sklr._validation import ParameterTypeError, ParameterValueError
+from sklr._validation import ParameterTypeError, ParameterValueError, check_integer
 from sklr.callbacks._base import ScheduleCallback, own_lr, steps_per_epoch
 
 
@@ -68,7 +68,7 @@ def plan_training(
             "if the training data has fewer rows than one batch"
         )
         raise ParameterValueError(net, "batch_size", requirement, net.batch_size)
-    epochs = int(net.max_epochs)
+    epochs = check_integer(net, "max_epochs", net.max_epochs, at_least=1)
     n_steps = None if per_epoch is None else per_epoch * epochs
     if schedule is None:
         return TrainingPlan(per_epoch, n_steps)

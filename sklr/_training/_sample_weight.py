@@ -124,5 +124,6 @@ def check_weights(X: Any, sample_weight: Any) -> npt.NDArray[Any]:
         raise ParameterValueError("fit", "sample_weight", requirement, got)
     if (weights < 0).any() or not weights.any():
         requirement = "be at least 0, and not all zero"
-        raise ParameterValueError("fit", "sample_weight", requirement, Description("others"))
+        got = Description(f"weights from {weights.min():g} to {weights.max():g}")
+        raise ParameterValueError("fit", "sample_weight", requirement, got)
     return np.asarray(weights)

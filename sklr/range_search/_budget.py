@@ -81,7 +81,8 @@ def share(
     message = ""
     if words:
         # The budget is what the user can change, so it comes first.
-        message = f"Raise budget for more: within {steps} steps {' and '.join(words)}."
+        listed = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+        message = f"Raise budget for more: within {steps} steps {listed}."
     return Budget(steps, repeats, length, trials, message)
 
 

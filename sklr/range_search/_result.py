@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sklr import _curves
+from sklr._training._evaluation import TrainingData
 from sklr._training._target import Target, group_params
 from sklr.callbacks import Schedule
 from sklr.range_search import _trials
@@ -17,6 +18,9 @@ from sklr.range_search._preparation import Prepared, Request
 from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import LRSuggestion
 from sklr.range_search._trials import Trial
+
+HALF_DECADE = 10**0.5
+"""Least factor between `lr` and the ends of its interval if there is one ramp only."""
 
 
 def make_suggestion(
@@ -84,6 +88,9 @@ def _peaks(target: Target) -> bool:
 def _interval(test: RangeTest, summary: _curves.CurveSummary, lr: float) -> tuple[float, float]:
     """Return the rates that the ramps leave open, scaled as `lr` is from their least loss."""
     low, high = (lr / summary.best_lr * rate for rate in test.interval())
+    if test.curve.n_ramps == 1:
+        # One ramp cannot show how far ramps differ: some half a decade in the benchmark's tasks.
+        low, high = min(low, lr / HALF_DECADE), max(high, lr * HALF_DECADE)
     return min(low, lr), max(high, lr)
 
 
@@ -148,6 +155,7 @@ def notes_on(
     search: Any,
     request: Request,
     prepared: Prepared,
+    data: TrainingData,
     budget: Budget,
     test: RangeTest,
     trials: list[Trial],
@@ -158,7 +166,7 @@ def notes_on(
     ----------
     search : LRRangeSearch
         What was asked for.
-    request, prepared, budget, test, trials
+    request, prepared, data, budget, test, trials
         The parts of the search.
     """
     notes = [budget.message]
@@ -166,17 +174,17 @@ def notes_on(
         notes.insert(0, "No candidate was verified: there is no validation data.")
     elif budget.verify and test.answered and not trials:
         notes.append("No candidate was verified: the extended range took the budget.")
-    notes.append(_adjustments(search, request, prepared))
+    notes.append(_adjustments(search, request, prepared, data))
     return " ".join(note for note in notes if note)
 
 
-def _adjustments(search: Any, request: Request, prepared: Prepared) -> str:
+def _adjustments(search: Any, request: Request, prepared: Prepared, data: TrainingData) -> str:
     """Return what of the data the net would not take from the user itself."""
     notes = []
     if prepared.adapted.get("dataset__columns"):
         notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")
-    X, labels = request.X, request.labels
-    if isinstance(X, np.ndarray) and X.dtype == np.float64 and not request.target.prefix:
+    X, labels = data.X, request.labels
+    if isinstance(X, np.ndarray) and X.dtype == np.float64:
         notes.append("X of float64 in the net's dtype (dataset=sklr.data.ArrayDataset does so)")
     if labels is not None and not np.array_equal(labels.classes, labels.codes):
         notes.append("labels as 0, 1, ... (LabelEncoder does so)")

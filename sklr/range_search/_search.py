@@ -244,7 +244,7 @@ class LRRangeSearch(
             trials = try_candidates(tasks, prepared, data, budget, test, seeds.trials)
         self._keep(request, prepared, test, trials)
         learned = not test.answered and have_learned(prepared, data, trials, seeds.trials)
-        notes = notes_on(self, request, prepared, budget, test, trials)
+        notes = notes_on(self, request, prepared, data, budget, test, trials)
         seconds = time.perf_counter() - start
         self.suggestion_ = make_suggestion(target, prepared, test, trials, learned, notes, seconds)
         if self.refit:
