@@ -148,7 +148,8 @@ def chosen_indices(net: NeuralNet, proba: Array) -> npt.NDArray[np.intp]:
 
 def _flattened(y: Any, *, warn_of_column: bool) -> Array:
     """Return a column as a flat array, with scikit-learn's warning, in the user's line."""
-    if warn_of_column and np.ndim(y) == 2 and np.shape(y)[1] == 1:
+    # What is no array itself may refuse numpy's functions, but not to become one.
+    if warn_of_column and np.asarray(y).shape[1:] == (1,):
         warn(
             "A column-vector y was passed when a 1d array was expected. Please change the shape of "
             "y to (n_samples,), for example using ravel().",
