@@ -132,14 +132,16 @@ def test_a_memory_map_is_not_copied(tmp_path):
     X = np.memmap(tmp_path / "X.dat", np.float32, "r", shape=shape)
     y = np.resize(Y_DIGITS, len(X))
     net = make_classifier(max_epochs=1, batch_size=500, train_split=ValidSplit(5))
+    search(X_DIGITS, Y_DIGITS)  # what is imported in a first training is not what is measured
     tracemalloc.start()
     found = search(X, y, net, budget=4)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert found.trials_["lr"].size == 8
     assert found.n_features_in_ == 64
-    # numpy's arrays are traced: a copy of the training part would be 12 MB.
-    assert peak < X.nbytes / 2
+    # Labels and row numbers are traced with torch's lists of them, some 8 MB: a copy of the
+    # training part would be 12 MB more.
+    assert peak < X.nbytes * 2 / 3
 
 
 def test_frames_of_mixed_columns_go_through_the_preprocessing():
