@@ -50,6 +50,10 @@ class Holdout:
     split: Any = None
     n_train: int | None = None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Holdout:
+        # Rows are never written to: the clones of a net share them instead of copying them.
+        return self
+
     @property
     def has_validation(self) -> bool:
         """Whether there is validation data."""
