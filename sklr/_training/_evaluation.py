@@ -1,4 +1,4 @@
-"""What a net is judged by on validation data: its loss, or a scorer. Lower is better."""
+"""Evaluate a net on validation data, by its loss or a scorer; lower is better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search may spend, in training batches: on ramps, and on trials after them."""
+"""Share the budget of a search, in training batches, between ramps and trials."""
 
 from __future__ import annotations
 

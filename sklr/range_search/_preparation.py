@@ -40,7 +40,7 @@ ORDER = ("shuffle", "sampler", "batch_sampler")
 
 @dataclass(frozen=True)
 class Request:
-    """What a search is asked about.
+    """The estimator and the data of a search.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every ramp and trial of a search has in common, but for the data.
+    """Everything but the data that the ramps and trials of a search have in common.
 
     Attributes
     ----------

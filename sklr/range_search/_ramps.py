@@ -61,7 +61,7 @@ class Ramp:
 
     @property
     def values(self) -> list[float]:
-        """What the ramp is judged by; lower is better."""
+        """Losses, or minus the scores if there are any; lower is better."""
         return self.losses if self.minus_scores is None else self.minus_scores
 
 

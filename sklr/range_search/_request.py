@@ -1,4 +1,4 @@
-"""What a search is asked: its parameters and data, checked before anything is trained."""
+"""Check the parameters and data of a search before anything is trained."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Trial:
 
     @property
     def loss(self) -> float:
-        """What a candidate is judged by: the mean of its last fifth of validations."""
+        """Mean of the last fifth of the validations."""
         return float(np.mean(self.losses[-max(1, round(len(self.losses) / 5)) :]))
 
 
