@@ -6,10 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
 from skorch.dataset import Dataset
 from torch import nn
 
+from sklr._training._data import INPUT, SAMPLE_WEIGHT
 from sklr._training._dry_run import begin_training, dry_run
 from sklr._training._evaluation import (
     TrainingData,
@@ -54,19 +55,50 @@ def test_loss_is_the_mean_over_samples_and_not_over_batches():
 
 @pytest.mark.parametrize("where", ["rows", "apart"])
 def test_weights_of_samples_count_as_in_the_training(where):
-    weights = np.random.default_rng(0).uniform(0, 3, len(X)).astype(np.float32)
-    weights[::4] = 0
+    sample_weight = np.random.default_rng(0).uniform(0, 3, len(X)).astype(np.float32)
+    sample_weight[::4] = 0
     net = begun()
-    set_relative_weights(net, weights)
+    set_relative_weights(net, sample_weight)
     net = begin_training(net, X, Y)
     rows = np.arange(50)
-    expected = (weights[rows] * losses_of(net, X[rows], Y[rows])).mean()
+    expected = (sample_weight[rows] * losses_of(net, X[rows], Y[rows])).mean()
     if where == "rows":
         found = ValidationLoss(rows=rows)(net, TrainingData(X, Y))
     else:
         data = TrainingData(X, Y, X[rows], Y[rows])
-        found = ValidationLoss(sample_weight=weights[rows])(net, data)
+        found = ValidationLoss(sample_weight=sample_weight[rows])(net, data)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20, 103])
+def test_an_infinite_loss_of_no_weight_counts_for_nothing(batch_size):
+    targets = X[:, :1].copy()
+    sample_weight = np.ones(len(X), np.float32)
+    sample_weight[[0, 7]] = 0
+
+    def trained(target):
+        y = targets.copy()
+        y[[0, 7]] = target  # the square of 1e30 is beyond float32
+        net = make_regressor(module__n_inputs=64, batch_size=batch_size, max_epochs=2)
+        net.set_params(**dry_run(net, X, y).params)
+        set_relative_weights(net, sample_weight)
+        torch.manual_seed(0)
+        return net.fit(X, y)
+
+    fine, infinite = trained(0.0), trained(1e30)
+    assert np.isfinite(infinite.history[:, "train_loss"]).all()
+    # Up to float32's rounding: the factor of the mean is computed from another total.
+    np.testing.assert_allclose(weights(infinite), weights(fine), rtol=1e-5, atol=1e-7)
+    # The label of such a sample still has its share in the mean that the criterion takes.
+    net = begun(criterion__weight=torch.arange(1.0, 11.0))
+    set_relative_weights(net, np.array([0, 1, 1], np.float32))
+    net = begin_training(net, X, Y)
+    batch = {INPUT: torch.from_numpy(X[:3]), SAMPLE_WEIGHT: torch.tensor([0.0, 1, 1])}
+    outputs, y = torch.zeros(3, 10), torch.tensor([4, 5, 6])
+    expected = net.get_loss(outputs, y, X=batch).item()
+    outputs[0, 3] = math.inf
+    # Its loss is infinite, or NaN: -inf + inf.
+    assert net.get_loss(outputs, y, X=batch).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_losses_that_are_no_numbers_are_without_end():

@@ -74,8 +74,16 @@ def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
                 loss: torch.Tensor = super().get_loss(y_pred, y_true, X=X, training=training)
                 return loss
             losses = self._losses(y_pred, y_true, _inputs(X), training)
-            loss = super().get_loss(y_pred, y_true, X=_inputs(X), training=training)
             weights = to_tensor(X[SAMPLE_WEIGHT], device=losses.device).to(losses.dtype)
+            finite = _are_finite(losses)
+            if ((weights == 0) & ~finite).any():
+                # 0 times infinity is NaN, in the loss and in its gradients.
+                if not (finite | (weights > 0)).any():
+                    nothing: torch.Tensor = sum(part.mul(0).sum() for part in _parts(y_pred))
+                    return nothing
+                y_pred, y_true = _replaced(y_pred, y_true, (weights == 0) & ~finite)
+                losses = self._losses(y_pred, y_true, _inputs(X), training)
+            loss = super().get_loss(y_pred, y_true, X=_inputs(X), training=training)
             weights = weights.reshape(-1, *[1] * (losses.ndim - 1))
             # What the criterion divides the sum by: the samples, the weights of their classes, 1.
             total = losses.detach().sum()
@@ -101,6 +109,29 @@ def _weighted(cls: type[NeuralNet]) -> type[NeuralNet]:
 
 def _inputs(X: Any) -> Any:
     return X[INPUT] if isinstance(X, dict) and INPUT in X else X
+
+
+def _are_finite(losses: torch.Tensor) -> torch.Tensor:
+    """Return for each sample whether its loss, or all losses of its outputs, are finite."""
+    return torch.isfinite(losses.detach()).reshape(len(losses), -1).all(dim=1)
+
+
+def _parts(y_pred: Any) -> Any:
+    """Return the outputs of a module as a tuple or list."""
+    return y_pred if isinstance(y_pred, tuple | list) else (y_pred,)
+
+
+def _replaced(y_pred: Any, y_true: Any, ignored: torch.Tensor) -> tuple[Any, Any]:
+    """Return predictions and targets with those of ignored samples replaced by another sample's.
+
+    A label stays: the weight of its class is part of what a criterion divides by.
+    """
+    rows = torch.arange(len(ignored), device=ignored.device)
+    rows = torch.where(ignored, (~ignored).int().argmax(), rows)
+    predicted = tuple(part[rows] for part in _parts(y_pred))
+    is_value = isinstance(y_true, torch.Tensor) and torch.is_floating_point(y_true)
+    targets = y_true[rows.to(y_true.device)] if is_value else y_true
+    return predicted if isinstance(y_pred, tuple | list) else predicted[0], targets
 
 
 def check_weights(X: Any, sample_weight: Any) -> npt.NDArray[Any]:
