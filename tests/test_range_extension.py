@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from nets import X_DIGITS, Y_DIGITS, Still, make_classifier
+from skorch import NeuralNetRegressor
+from torch import nn
 
 from sklr import LRFinder, LRRangeSearch
 from sklr._curves import CurveSummary
@@ -71,13 +74,30 @@ def test_a_range_that_ends_too_low_is_extended_upwards():
     assert found.suggestion_.lr != 0.3
 
 
+class Level(nn.Module):
+    """Learns the mean of its targets, from 0, and diverges at every rate above 1.
+
+    A step multiplies the distance to the mean by 1 - 2 * lr, whatever the random state.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.zeros(1))
+
+    def forward(self, X):
+        return self.level.expand(len(X), 1)
+
+
 def test_a_range_that_begins_too_high_is_extended_downwards():
-    found = search(min_lr=30.0, max_lr=300.0)
+    net = NeuralNetRegressor(Level, max_epochs=6, batch_size=50, train_split=None, verbose=0)
+    params = PARAMS | {"min_lr": 1.1, "max_lr": 11.0}
+    targets = Y_DIGITS.astype(np.float32).reshape(-1, 1)
+    found = LRRangeSearch(net, **params).fit(X_DIGITS, targets)
     assert found.suggestion_.status == "ok"
     assert "extended to [" in found.suggestion_.message
-    assert found.suggestion_.lr < 5
-    alone = search(min_lr=30.0, max_lr=300.0, extend=False).suggestion_
-    assert alone.status in ("diverged_at_start", "flat")
+    assert found.suggestion_.lr < 1
+    alone = LRRangeSearch(net, extend=False, **params).fit(X_DIGITS, targets).suggestion_
+    assert alone.status == "diverged_at_start"
     assert math.isnan(alone.lr)
 
 
