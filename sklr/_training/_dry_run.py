@@ -15,6 +15,7 @@ from skorch.utils import multi_indexing
 from torch.utils.data import Dataset
 
 from sklr._param_groups import guessed_reference, initial_rates
+from sklr._training._bfloat16 import predict_in_float32
 from sklr._training._data import AdaptedDataset
 from sklr._training._inputs import n_samples
 from sklr._training._seeding import seeded
@@ -22,6 +23,10 @@ from sklr._training._target import make_silent
 from sklr._validation import ParameterValueError
 from sklr.callbacks._base import own_lr
 from sklr.data import ArrayDataset
+
+FLOATS = {"f": (True, False), "i": (False, True)}
+"""Whether inputs are tried in the dtype of the net's weights, by their kind: integers are meant as
+they are for an Embedding, and as floats for most other nets."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,14 @@ class DryRun:
     reference_lr : float
         The initial rate that a schedule's rate takes the place of: the optimizer's own, or the
         highest group's if no group has that.
+    error : Exception or None
+        Why torch could not predict; None if it could, or if the reason was not torch's.
     """
 
     params: dict[str, Any]
     output: npt.NDArray[Any] | None
     reference_lr: float
+    error: Exception | None = None
 
     @property
     def output_shape(self) -> tuple[int, ...] | None:
@@ -60,6 +68,24 @@ class DryRun:
         if self.output_shape is not None and self.output_shape[-1] < n_outputs:
             requirement = f"have an output for each of the {n_outputs} classes"
             raise ParameterValueError(owner, "estimator", requirement, self.output_shape[-1])
+
+    def check_prediction(self, X: Any) -> None:
+        """Check that torch can predict X.
+
+        Raises
+        ------
+        ValueError
+            If it cannot, as with a wrong number of features.
+        """
+        if self.error is not None:
+            shape: Any = (
+                {key: tuple(part.shape) for key, part in X.items()}
+                if isinstance(X, dict)
+                else tuple(X.shape)
+            )
+            raise ValueError(
+                f"The net cannot predict X of shape {shape}: {self.error}"
+            ) from self.error
 
 
 def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
@@ -79,26 +105,29 @@ def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
         reference = _reference_lr(untrained)
         if isinstance(X, Dataset):
             return DryRun({}, None, reference)
-        if not _takes_adapted_data(net):
-            return DryRun({}, _output(untrained, X), reference)
-        params: dict[str, Any] = {"dataset": AdaptedDataset}
-        dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
-        if dtypes and not hasattr(net, "dataset__dtype"):
-            params["dataset__dtype"] = str(dtypes[0]).removeprefix("torch.")
-        # Not by set_params, which makes parts of an initialized net anew.
-        vars(untrained).update(params)
-        kind = _kind(X)
-        # Integers are inputs of their own kind for an Embedding, and floats for most other nets.
-        output = None if kind == "f" else _output(untrained, X)
-        if output is None and kind in ("f", "i"):
-            untrained.dataset__floats = True
-            output = _output(untrained, X)
-            if output is not None:
-                params["dataset__floats"] = True
-    shape = () if output is None else output.shape
-    if shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net):
-        params["dataset__columns"] = True
-    return DryRun(params, output, reference)
+        params: dict[str, Any] = {}
+        if _takes_adapted_data(net):
+            params["dataset"] = AdaptedDataset
+            dtypes = [p.dtype for p in untrained.module_.parameters() if p.is_floating_point()]
+            if dtypes and not hasattr(net, "dataset__dtype"):
+                params["dataset__dtype"] = str(dtypes[0]).removeprefix("torch.")
+        errors: dict[bool, Exception] = {}
+        for floats in FLOATS.get(_kind(X), (False,)) if params else (False,):
+            tried = params | {"dataset__floats": floats} if params else {}
+            # Not by set_params, which makes parts of an initialized net anew.
+            vars(untrained).update(tried)
+            try:
+                output = _output(untrained, X)
+            except Exception as error:  # whatever is wrong, training raises it in its own words
+                errors[floats] = error
+                continue
+            is_column = output.shape[1:] == (1,) and np.ndim(y) == 1 and not is_classifier(net)
+            if params and is_column:
+                tried["dataset__columns"] = True
+            return DryRun(tried, output, reference)
+    is_torchs = all(isinstance(error, RuntimeError) for error in errors.values())
+    # In the dtype of the weights an error is most likely about the shape, and not the dtype.
+    return DryRun(params, None, reference, errors[max(errors)] if is_torchs else None)
 
 
 def _reference_lr(net: NeuralNet) -> float:
@@ -133,10 +162,8 @@ def _takes_adapted_data(net: NeuralNet) -> bool:
     return net.dataset in (skorch.dataset.Dataset, ArrayDataset) and not collates
 
 
-def _output(net: NeuralNet, X: Any) -> npt.NDArray[Any] | None:
-    """Return what a net predicts for two samples; None if it cannot."""
-    try:
-        rows = multi_indexing(X, slice(0, min(2, n_samples(X))))
-        return np.asarray(net.predict_proba(rows))
-    except Exception:  # whatever is wrong, training raises it in its own words
-        return None
+def _output(net: NeuralNet, X: Any) -> npt.NDArray[Any]:
+    """Return what a net predicts for two samples."""
+    predict_in_float32(net)
+    rows = multi_indexing(X, slice(0, min(2, n_samples(X))))
+    return np.asarray(net.predict_proba(rows))

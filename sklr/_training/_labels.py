@@ -43,11 +43,7 @@ class Labels:
 
     @classmethod
     def of(cls, net: NeuralNet, y: Any) -> Self:
-        """Find the labels in y, and those that the net's `classes` names.
-
-        Labels become 0, 1, ... in sorted order, unless something of the net already stands for
-        them by position: skorch's `classes`, or class weights of the criterion for more labels
-        than y holds (as in a fold that lacks one). Then each label keeps its place.
+        """Find the labels in y, and those that the net's `classes` names, as `of_seen` does.
 
         Parameters
         ----------
@@ -59,12 +55,33 @@ class Labels:
         Raises
         ------
         ValueError
-            If y holds one label only, or one that `classes` lacks, or class weights cannot be
-            matched with labels.
+            As `of_seen`.
         NotImplementedError
             If y is multilabel.
         """
-        seen = np.unique(_checked_labels(y, warn_of_column=True))
+        return cls.of_seen(net, np.unique(_checked_labels(y, warn_of_column=True)))
+
+    @classmethod
+    def of_seen(cls, net: NeuralNet, seen: Array) -> Self:
+        """Encode the labels of y, and those that the net's `classes` names.
+
+        Labels become 0, 1, ... in sorted order, unless something of the net already stands for
+        them by position: skorch's `classes`, or class weights of the criterion for more labels
+        than y holds (as in a fold that lacks one). Then each label keeps its place.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            The classifier.
+        seen : ndarray of shape (n_labels,)
+            The labels in y, sorted, each once.
+
+        Raises
+        ------
+        ValueError
+            If there is one label only, or one that `classes` lacks, or class weights cannot be
+            matched with labels.
+        """
         binary = isinstance(net, NeuralNetBinaryClassifier)
         dtype = np.dtype(np.float32 if binary else np.int64)
         if getattr(net, "classes", None) is not None:

@@ -18,14 +18,13 @@ from skorch.history import History
 from torch.utils.data import Dataset
 
 from sklr._module_state import ModuleState
-from sklr._training._dry_run import DryRun
+from sklr._training._dry_run import DryRun, dry_run
 from sklr._training._holdout import all_agree
 from sklr._training._inputs import check_inputs, check_targets_given
 from sklr._training._parallel import Tasks
 from sklr._training._sample_weight import check_weights
 from sklr._training._target import replace_schedule
 from sklr.ensemble import _persistence as persistence
-from sklr.ensemble._adaptation import adapt
 from sklr.ensemble._assessment import (
     assess_average,
     assess_members,
@@ -180,7 +179,8 @@ class BaseSnapshotEnsemble(
         stripped = {**parameters, "train_split": None, "warm_start": False}
         stripped = {key: value for key, value in stripped.items() if not key.startswith("_")}
         net = clone(type(self.estimator)(**stripped))
-        dry = adapt(net, X, y)
+        dry = dry_run(net, X, y)
+        dry.check_prediction(X)
         self._check_outputs(dry)
         self._adapted = dry.params
         return net.set_params(**dry.params), self._shaped(y, dry)
@@ -222,7 +222,9 @@ class BaseSnapshotEnsemble(
         # `load` sets the same parameters in its net, from `_adapted`.
         net.set_params(**params)
         replace_schedule(net, [])
-        self.estimators_ = [self._member(net, state) for of_run in states for state in of_run]
+        self.estimators_ = [
+            self._finished(make_member(net, state)) for of_run in states for state in of_run
+        ]
         self._members_of_runs = [len(of_run) for of_run in states]
         self.histories_ = [training.history for training in trainings]
         self.history_ = self.histories_[0]
@@ -234,10 +236,6 @@ class BaseSnapshotEnsemble(
                 for i in range(len(of_run))
             ]
         )
-
-    def _member(self, net: NeuralNet, state: ModuleState) -> NeuralNet:
-        """Return a member of a snapshot."""
-        return self._finished(make_member(net, state))
 
     def _finished(self, member: NeuralNet) -> NeuralNet:
         """Return a member with what skorch's fit would have set."""
@@ -301,9 +299,9 @@ class BaseSnapshotEnsemble(
         weights = self._weights_of_members()
         return self._over_slices(X, lambda outputs: weighted_mean(outputs, weights))
 
-    def _staged_average(self, X: Any) -> Iterator[Array]:
+    def _staged(self, outputs: Array) -> Iterator[Array]:
         """Yield the weighted mean of the outputs of each run's last 1, 2, ... members."""
-        yield from staged_means(self._outputs(X), self._weights_of_members(), self._members_of_runs)
+        return staged_means(outputs, self._weights_of_members(), self._members_of_runs)
 
     def _weights_of_members(self) -> Array | None:
         """Return the learned weights, or the parameter as it is now; None weighs all equally."""

@@ -24,7 +24,6 @@ from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
 from sklr.ensemble._prediction import is_skorchs
-from sklr.ensemble._selection import staged_means
 
 VOTING = ("soft", "hard")
 
@@ -191,28 +190,27 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
                 "be 0, 1, ... if X is a torch Dataset, on whose own labels the net is trained"
             )
             raise ParameterValueError(self, "y", requirement, y)
-        # `_check_outputs`, which comes later in fit, needs the labels.
+        self._keep(labels)
+        return labels.encode(y)
+
+    def _keep(self, labels: Labels) -> None:
+        # `_check_outputs`, which comes later in fit, needs them, as does `_finished`.
         self._labels = labels
         self.le_: LabelEncoder = labels.encoder
         self.classes_ = labels.classes
-        return labels.encode(y)
 
-    def _labels_restored(self, classes: Array, members: list[NeuralNet]) -> dict[str, Any]:
-        """Return the attributes about labels of an ensemble that is loaded, and set the members'.
+    def _restore_labels(self, classes: Array) -> None:
+        """Keep the labels of an ensemble that is loaded.
 
         Raises
         ------
         ValueError
             If the net has other labels.
         """
-        # Three of each, since scikit-learn warns of labels that are all different: they look like
-        # the targets of a regression.
-        labels = Labels.of(self.estimator, np.repeat(classes, 3))
+        labels = Labels.of_seen(self.estimator, np.unique(classes))
         if not np.array_equal(labels.classes, classes):
             raise ValueError(f"its labels are {list(classes)}, the net's {list(labels.classes)}")
-        for member in members:
-            member.classes_inferred_ = np.sort(labels.codes)
-        return {"_labels": labels, "le_": labels.encoder}
+        self._keep(labels)
 
     def _check_outputs(self, dry: DryRun) -> None:
         """Check that there are enough outputs; report what is made of surplus ones, and others."""
@@ -275,8 +273,8 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         if self.voting == "soft":
             proba = self._average(X)
             return self._labels.choose(self.estimators_[0], proba)
-        chosen = self._votes(X).argmax(axis=1)
-        return np.asarray(self.classes_[chosen])
+        shares = np.average(self._votes(X), axis=0, weights=self._weights_of_members())
+        return np.asarray(self.classes_[shares.argmax(axis=1)])
 
     def _choices(self, X: Any) -> Array:
         """Return the index of the class that each member predicts, shape (n_members, n_samples)."""
@@ -292,10 +290,9 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         return np.array([chosen_indices(self.estimators_[0], output) for output in outputs])
 
     def _votes(self, X: Any) -> Array:
-        """Return the share of the votes for each class, shape (n_samples, n_classes)."""
+        """Return the members' votes: 1 for a class, shape (n_members, n_samples, n_classes)."""
         chosen = self._choices(X)
-        votes = np.eye(len(self.classes_))[chosen]
-        return np.average(votes, axis=0, weights=self._weights_of_members())
+        return np.eye(len(self.classes_))[chosen]
 
     @available_if(_is_soft)
     def predict_proba(self, X: Any) -> Array:
@@ -325,7 +322,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         ------
         ndarray of shape (n_samples, n_classes)
         """
-        yield from self._staged_average(X)
+        yield from self._staged(self._outputs(X))
 
     def staged_predict(self, X: Any) -> Iterator[Array]:
         """Yield the labels that the last 1, 2, ... members predict.
@@ -340,13 +337,11 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         ndarray of shape (n_samples,)
         """
         if self.voting == "soft":
-            for proba in self._staged_average(X):
+            for proba in self._staged(self._outputs(X)):
                 yield self._labels.choose(self.estimators_[0], proba)
             return
-        chosen = self._choices(X)
-        votes, weights = np.eye(len(self.classes_))[chosen], self._weights_of_members()
-        for share in staged_means(votes, weights, self._members_of_runs):
-            yield self.classes_[share.argmax(axis=1)]
+        for shares in self._staged(self._votes(X)):
+            yield self.classes_[shares.argmax(axis=1)]
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
         """Return the predictive uncertainty of samples, as aleatoric and epistemic uncertainty.

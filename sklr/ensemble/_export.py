@@ -16,10 +16,10 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklr._module_state import module_state, original
+from sklr._training._bfloat16 import InFloat32, Nonlinearity, nonlinearity
 from sklr._training._inputs import is_for_nets
 from sklr._training._labels import Labels, chosen_indices, flat
 from sklr._validation import ParameterTypeError
-from sklr.ensemble._adaptation import InFloat32, nonlinearity
 from sklr.ensemble._prediction import make_member, predicts_by_module
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class EnsembleModule(nn.Module):
     def __init__(
         self,
         modules: Sequence[nn.Module],
-        nonlinearities: Sequence[Callable[[torch.Tensor], torch.Tensor]],
+        nonlinearities: Sequence[Nonlinearity],
         weights: Array,
     ) -> None:
         super().__init__()
@@ -216,6 +216,6 @@ def ensemble_module(ensemble: BaseSnapshotEnsemble) -> EnsembleModule:
     return module.eval().requires_grad_(False)
 
 
-def _in_own_dtype(function: Any) -> Any:
+def _in_own_dtype(function: Nonlinearity) -> Nonlinearity:
     # Only numpy lacks bfloat16; in torch the outputs stay as they are.
     return function.nonlinearity if isinstance(function, InFloat32) else function

@@ -18,6 +18,7 @@ from skorch.history import History
 from sklr._checkpoint._durable import Checkpoints, fit_durably, seed_of
 from sklr._checkpoint._fingerprint import fingerprint
 from sklr._module_state import ModuleState, original
+from sklr._training._bfloat16 import predict_in_float32
 from sklr._training._fit import fit_net
 from sklr._training._holdout import FixedSplit, Holdout, own_holdout
 from sklr._training._plan import TrainingPlan, plan_training
@@ -28,7 +29,6 @@ from sklr._validation import Description, ParameterTypeError
 from sklr._warnings import warn
 from sklr.callbacks import Snapshots
 from sklr.callbacks._base import ScheduleCallback
-from sklr.ensemble._adaptation import predict_in_float32
 from sklr.ensemble._parameters import (
     check_count,
     check_holdouts,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from copy import copy
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from sklr._module_state import module_state
 from sklr._training._data import AdaptedDataset
 from sklr._training._target import replace_schedule
 from sklr.ensemble._prediction import make_member
+
+if TYPE_CHECKING:
+    from sklr.ensemble._base import BaseSnapshotEnsemble
 
 ADAPTED = {"dataset__dtype": str, "dataset__floats": bool, "dataset__columns": bool}
 """Parameters of the net that a fit may set, beside those of the module."""
@@ -48,7 +52,7 @@ SHAPE: dict[str, Any] = {
 """What a manifest holds of an ensemble beside its members' weights."""
 
 
-def save(ensemble: Any, path: str | PathLike[str]) -> None:
+def save(ensemble: BaseSnapshotEnsemble, path: str | PathLike[str]) -> None:
     """Write a fitted ensemble into a folder.
 
     Raises
@@ -76,7 +80,7 @@ def save(ensemble: Any, path: str | PathLike[str]) -> None:
     _files.write(Path(path), parts, values)
 
 
-def load(ensemble: Any, path: str | PathLike[str]) -> None:
+def load(ensemble: BaseSnapshotEnsemble, path: str | PathLike[str]) -> None:
     """Fit an ensemble with the contents of a folder.
 
     Parameters
@@ -108,39 +112,39 @@ def load(ensemble: Any, path: str | PathLike[str]) -> None:
         attributes = _attributes(ensemble, folder, parts, values)
     # Only now, since nothing can fail any more.
     ensemble._forget()
-    vars(ensemble).update(attributes)
+    ensemble.__dict__.update(attributes)
 
 
 def _attributes(
-    ensemble: Any, folder: Path, parts: dict[str, Any], values: dict[str, Any]
+    ensemble: BaseSnapshotEnsemble, folder: Path, parts: dict[str, Any], values: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the attributes of a fitted ensemble, or raise an error if the files hold none."""
     _check_sizes(ensemble, values)
-    net, adapted = _net(ensemble, values)
-    with _files.must_fit(folder, "module"):
-        members = {name: make_member(net, parts[name], share=True) for name in values["members"]}
-    found, scores, features = (values[name] for name in ("diversity", "scores", "features"))
-    histories = [History(rows) for rows in values["histories"]]
-    attributes = {
-        "weights_": np.array(values["weights"], dtype=float),
-        "member_scores_": None if scores is None else np.array(scores, dtype=float),
-        "diversity_": found and Bunch(**{name: np.array(rows) for name, rows in found.items()}),
-        "histories_": histories,
-        "history_": histories[0],
-        "estimators_": list(members.values()),
-        "named_estimators_": Bunch(**members),
-        "_adapted": adapted,
-    } | {name: item for name, item in values["plain"].items() if item is not None}
-    if features is not None:
-        attributes["feature_names_in_"] = np.array(features, dtype=object)
+    # A copy, since the ensemble must stay as it is if anything fails.
+    loaded: Any = copy(ensemble)
+    loaded._forget()
+    net, loaded._adapted = _net(ensemble, values)
     if values["classes"] is not None:
-        classes = _classes(**values["classes"])
-        attributes |= {"classes_": classes}
-        attributes |= ensemble._labels_restored(classes, list(members.values()))
-    return attributes
+        loaded._restore_labels(_classes(**values["classes"]))
+    with _files.must_fit(folder, "module"):
+        loaded.estimators_ = [
+            loaded._finished(make_member(net, parts[name], share=True))
+            for name in values["members"]
+        ]
+    loaded._name_members(values["members"])
+    loaded.weights_ = np.array(values["weights"], dtype=float)
+    scores, found, features = (values[name] for name in ("scores", "diversity", "features"))
+    loaded.member_scores_ = None if scores is None else np.array(scores, dtype=float)
+    loaded.diversity_ = found and Bunch(**{name: np.array(rows) for name, rows in found.items()})
+    loaded.histories_ = [History(rows) for rows in values["histories"]]
+    loaded.history_ = loaded.histories_[0]
+    if features is not None:
+        loaded.feature_names_in_ = np.array(features, dtype=object)
+    vars(loaded).update((name, item) for name, item in values["plain"].items() if item is not None)
+    return dict(vars(loaded))
 
 
-def _check_sizes(ensemble: Any, values: dict[str, Any]) -> None:
+def _check_sizes(ensemble: BaseSnapshotEnsemble, values: dict[str, Any]) -> None:
     """Check that a manifest holds as many weights, histories and names as there are members."""
     names, runs = values["members"], values["plain"]["_members_of_runs"]
     weights, features = np.array(values["weights"], dtype=float), values["features"]
@@ -158,7 +162,9 @@ def _check_sizes(ensemble: Any, values: dict[str, Any]) -> None:
         raise ValueError(f"its {', '.join(wrong)} are not an ensemble's")
 
 
-def _net(ensemble: Any, values: dict[str, Any]) -> tuple[NeuralNet, dict[str, Any]]:
+def _net(
+    ensemble: BaseSnapshotEnsemble, values: dict[str, Any]
+) -> tuple[NeuralNet, dict[str, Any]]:
     """Return the net that the members are clones of, and the parameters that fit had set in it."""
     adapted: dict[str, Any] = dict(values["adapted"])
     for key, value in adapted.items():
@@ -173,7 +179,7 @@ def _net(ensemble: Any, values: dict[str, Any]) -> tuple[NeuralNet, dict[str, An
     return net, adapted
 
 
-def _params(ensemble: Any) -> dict[str, Any]:
+def _params(ensemble: BaseSnapshotEnsemble) -> dict[str, Any]:
     """Return the parameters that decide how members are averaged, as JSON has them."""
     weights = ensemble.weights
     if not (weights is None or isinstance(weights, str)):

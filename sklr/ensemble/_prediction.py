@@ -18,10 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from sklr._module_state import ModuleState, load_module_state, original
+from sklr._training._bfloat16 import nonlinearity, predict_in_float32
 from sklr._training._seeding import seeded
 from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
-from sklr.ensemble._adaptation import nonlinearity, predict_in_float32
 
 Array = npt.NDArray[Any]
 

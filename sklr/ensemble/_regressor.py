@@ -15,7 +15,6 @@ from sklr._training._dry_run import DryRun
 from sklr._training._evaluation import squared_errors
 from sklr._training._labels import flat_targets
 from sklr._validation import ParameterValueError
-from sklr.ensemble._adaptation import in_dtype_of_targets
 from sklr.ensemble._base import Array, BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, spread
 from sklr.ensemble._export import voting_regressor
@@ -131,7 +130,9 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         # A net with a Dataset of its own gets a column if its output is one: torch's losses would
         # compare (n,) with (n, 1) by broadcasting.
         column = not dry.params and (dry.output_shape is None or len(dry.output_shape) > 1)
-        return in_dtype_of_targets(dry, y.reshape(-1, 1) if column else y)
+        y = y.reshape(-1, 1) if column else y
+        # numpy lacks bfloat16, but float64 becomes the net's dtype, batch by batch.
+        return y.astype(np.float64) if dry.params.get("dataset__dtype") == "bfloat16" else y
 
     def _finish(self, output: Array) -> Array:
         return output.reshape(len(output))
@@ -174,7 +175,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         ------
         ndarray of shape (n_samples,)
         """
-        yield from self._staged_average(X)
+        yield from self._staged(self._outputs(X))
 
     def predict_uncertainty(self, X: Any) -> Uncertainty:
         """Return how much the members differ on each sample.
