@@ -306,3 +306,19 @@ def test_steps_by_hand_after_a_fit_are_the_users(fails):
     net.optimizer_.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.3})
     net.train_step((torch.from_numpy(X[:BATCH]), torch.from_numpy(Y[:BATCH])))
     assert net.optimizer_.used[-1] == [0.7, 0.3]
+
+
+@pytest.mark.parametrize("how", ["in a loop of the user's", "in a training without a schedule"])
+def test_what_follows_a_training_that_failed_is_the_users(how):
+    net = make_net(callbacks=[("lr", CosineDecay()), ("fails", FailsOnce())], module=TwoLayers)
+    with pytest.raises(RuntimeError, match="of a callback"):
+        net.fit(X, Y)
+    net.callbacks_ = []
+    groups = net.optimizer_.param_groups
+    groups[0]["lr"] = 0.7
+    net.optimizer_.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.3})
+    if how == "in a loop of the user's":
+        net.train_step((torch.from_numpy(X[:BATCH]), torch.from_numpy(Y[:BATCH])))
+    else:
+        net.partial_fit(X, Y, epochs=1)
+    assert net.optimizer_.used[-1] == [0.7, 0.3]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from sklr.schedules import BaseSchedule
 
 Rate = Callable[[float], float]
 """Returns the rate (or the momentum) of a step."""
+
+FITS = frozenset(("fit", "partial_fit", "fit_loop"))
+"""The methods of a net within which it trains."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,9 @@ class Run:
     def begin_epoch(self, net: NeuralNet, rate: Rate, momentum: Rate | None) -> None:
         """Bind what each step touches: the groups and this epoch's row of the history."""
         self._step_rate, self._step_momentum = rate, momentum
+        # Runs are kept by net: a run that held its net would keep both for ever.
+        self._net = weakref.ref(net)
+        self._n_epochs = len(net.history)
         self._history = net.history
         # Recording through the history copies the list of its epochs once a batch.
         self._row = net.history[-1] if isinstance(net.history, list) else None
@@ -174,17 +182,37 @@ class Run:
 
     def follow_groups(self) -> bool:
         """Take in groups that were added since the last step; return whether there are any."""
-        groups = self._optimizer.param_groups
-        if groups is self._groups and len(groups) == self._n_groups:
+        if not self._has_new_groups():
             return False
         self._note_groups()
         self._bind_writers()
         return True
 
+    def _has_new_groups(self) -> bool:
+        groups = self._optimizer.param_groups
+        return groups is not self._groups or len(groups) != self._n_groups
+
     def rewrite(self) -> None:
         """Write the step's rate to groups that were added after it had begun."""
-        if self.follow_groups():
+        if self._has_new_groups() and self._is_training():
+            self.follow_groups()
             self._write(self.begun, self.lr)
+
+    def _is_training(self) -> bool:
+        """Return whether the step is one of this training; if it has ended, leave the optimizer.
+
+        skorch tells its callbacks nothing of an exception that ends a training. The optimizer may
+        then be stepped by a loop of the user's, or by a training without a schedule.
+        """
+        net = self._net()
+        if net is not None and len(net.history) == self._n_epochs:
+            frame = inspect.currentframe()
+            while frame is not None:
+                if frame.f_code.co_name in FITS and frame.f_locals.get("self") is net:
+                    return True
+                frame = frame.f_back
+        self.release()
+        return False
 
     def start_watch(self) -> None:
         """Begin to watch for Ctrl-C."""
