@@ -50,6 +50,10 @@ GUESS_FROM = 8
 NORMAL_MAD = 1.4826
 
 
+class RangeTestError(RuntimeError):
+    """A range test has no answer; the message says what to do and what happened."""
+
+
 class DivergenceMonitor:
     """Watch the losses of a ramp, and find the step at which it can end.
 

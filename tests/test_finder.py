@@ -18,7 +18,7 @@ from skorch.exceptions import NotInitializedError
 from skorch.hf import AccelerateMixin
 from torch import nn
 
-from sklr import _curves, schedules
+from sklr import RangeTestError, _curves, schedules
 from sklr.callbacks import CyclicalLR, LRFinder
 
 
@@ -121,8 +121,16 @@ def test_infinity_ends_the_ramp_and_is_noted(criterion, value):
 def test_without_an_answer_the_end_says_why():
     finder = LRFinder(n_steps=100)
     fit(finder, module=NaNFrom, module__step=0)
-    assert math.isnan(finder.suggest())
+    with pytest.raises(RangeTestError, match="failed: Check the data, and whether"):
+        finder.suggest()
     assert finder.ended_ == "not finite"
+
+
+def test_a_ramp_that_shows_nothing_says_what_to_do():
+    finder = LRFinder(min_lr=1e-9, max_lr=1e-7)
+    fit(finder)
+    with pytest.raises(RangeTestError, match=r"flat: .*Raise max_lr"):
+        finder.suggest()
 
 
 def test_a_refit_begins_anew():

@@ -192,14 +192,19 @@ class LRFinder(ScheduleCallback):
         Returns
         -------
         float
-            A tenth of the rate of least loss; NaN if the curve has no answer.
+            A tenth of the rate of least loss.
 
         Raises
         ------
+        RangeTestError
+            If the ramp has no answer, such as one that shows no fall of the loss.
         NotFittedError
             Before fit.
         """
-        return _curves.summarize(self._curve()).lr
+        summary = _curves.summarize(self._curve())
+        if summary.status not in _curves.ANSWERED:
+            raise _curves.RangeTestError(f"{summary.status}: {summary.message}")
+        return summary.lr
 
     def plot(  # type: ignore[override]  # what was measured, not a plan
         self, ax: Any = None, *, kind: str = "loss"

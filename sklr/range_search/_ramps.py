@@ -27,7 +27,6 @@ from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
 from sklr.range_search._preparation import Prepared, count_nonfinite
 from sklr.range_search._request import Settings
-from sklr.range_search._suggestion import RangeTestError
 
 FINDER, SCORES = "sklr_lr_finder", "sklr_scores"
 """Names of the ramp's callbacks, which no callback of the user's is likely to have."""
@@ -313,7 +312,9 @@ def run_ramp(
     done = callbacks[FINDER]
     if done.ended_ is None:
         kept = [name for name, _ in net.callbacks_]
-        raise RangeTestError(f"A callback ended the training before the ramp. It has {kept}.")
+        raise _curves.RangeTestError(
+            f"A callback ended the training before the ramp. It has {kept}."
+        )
     if label is not None:
         print(f"{label}: {done.ended_} after {len(done.lrs_)} steps")
     minus_scores = None

@@ -40,7 +40,7 @@ from sklr.range_search._request import (
     make_request,
 )
 from sklr.range_search._result import make_suggestion, notes_on
-from sklr.range_search._suggestion import LRSuggestion, RangeTestError
+from sklr.range_search._suggestion import LRSuggestion
 from sklr.range_search._trials import Trial, have_learned, try_candidates
 
 RESET = ("suggestion_", "best_estimator_", "best_params_", "refit_time_")
@@ -307,7 +307,7 @@ class LRRangeSearch(
         """
         check_is_fitted(self)
         if self.suggestion_.status not in _curves.ANSWERED:
-            raise RangeTestError(f"{self.suggestion_.status}: {self.suggestion_.message}")
+            raise _curves.RangeTestError(f"{self.suggestion_.status}: {self.suggestion_.message}")
         return self.suggestion_
 
     def transform(self, X: Any) -> Any:

@@ -13,10 +13,6 @@ from scipy.stats import loguniform
 from sklr._validation import check_integer, check_option
 
 
-class RangeTestError(RuntimeError):
-    """A range test has no answer; the message says what to do and what happened."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LRSuggestion:
     """A learning rate that a range test suggests, and how sure it is.

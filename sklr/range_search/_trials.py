@@ -14,7 +14,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from sklr import schedules
-from sklr._curves import smooth
+from sklr._curves import RangeTestError, smooth
 from sklr._training._dry_run import begin_training
 from sklr._training._evaluation import Evaluation, TrainingData
 from sklr._training._fit import fit_net
@@ -26,7 +26,6 @@ from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
 from sklr.range_search._preparation import Prepared
 from sklr.range_search._ramps import RangeTest
-from sklr.range_search._suggestion import RangeTestError
 
 OFFSETS = tuple(step / 3 for step in range(-6, 2))
 """Candidates in decades from the rate of least loss: the best of most tasks lies below it, of some
