@@ -158,6 +158,64 @@ def test_frames_of_mixed_columns_go_through_the_preprocessing():
     assert polars.suggestion_.lr == found.suggestion_.lr
 
 
+@pytest.mark.parametrize(
+    ("plain", "framed", "dtype"),
+    [
+        (StandardScaler(), StandardScaler().set_output(transform="pandas"), np.float32),
+        (StandardScaler(), StandardScaler().set_output(transform="polars"), np.float64),
+        (FunctionTransformer(), FunctionTransformer(pd.DataFrame), int),
+    ],
+)
+def test_frames_that_the_preprocessing_makes_reach_the_net_as_arrays(plain, framed, dtype):
+    X = (X_DIGITS * 16).astype(dtype)
+    plain, frames = (make_pipeline(step, make_classifier()) for step in (plain, framed))
+    for params in ({}, {"scoring": "accuracy"}):
+        expected = search(X, Y_DIGITS, plain, refit=True, **params)
+        found = search(X, Y_DIGITS, frames, refit=True, **params)
+        assert found.suggestion_.lr == expected.suggestion_.lr
+        for name, column in expected.trials_.items():
+            np.testing.assert_array_equal(found.trials_[name], column)
+        np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+    assert (
+        "a frame as an array (set_output(transform='default')"
+        in search(X, Y_DIGITS, frames).suggestion_.message
+    )
+    X = X.astype(float)
+    X[3, 5] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        search(X, Y_DIGITS, frames)
+
+
+def test_a_net_that_takes_the_columns_of_a_frame_by_name_gets_them():
+    class Columns(MLP):
+        def forward(self, total, first):
+            return super().forward(torch.cat([total, first], dim=1))
+
+    X = np.stack([X_DIGITS.sum(axis=1), X_DIGITS[:, 20]], axis=1)
+    step = FunctionTransformer(pd.DataFrame, kw_args={"columns": ["total", "first"]})
+    estimator = make_pipeline(step, make_classifier(Columns, module__n_inputs=2, lr=0.01))
+    found = search(X, Y_DIGITS, estimator, refit=True)
+    assert "frame" not in found.suggestion_.message
+    assert found.predict(X).shape == Y_DIGITS.shape
+
+
+def test_a_frame_for_a_bare_net_is_told_of():
+    # ArrayDataset, which would cast float64 too, makes a dict of columns of a frame.
+    frame = pd.DataFrame(X_DIGITS).add_prefix("pixel")
+    message = search(frame, Y_DIGITS).suggestion_.message
+    assert "The net was given a frame as an array (give it X.to_numpy())" in message
+
+
+@pytest.mark.parametrize("steps", [[], [StandardScaler()]])
+def test_a_net_for_another_number_of_features_is_refused_with_the_shape(steps):
+    estimator = make_pipeline(*steps, make_classifier()) if steps else make_classifier()
+    n_train = 400 if steps else 500
+    shape = rf"cannot predict X of shape \({n_train}, 63\).*shapes cannot be multiplied"
+    with pytest.raises(ValueError, match=shape) as raised:
+        search(X_DIGITS[:, 1:], Y_DIGITS, estimator)
+    assert isinstance(raised.value.__cause__, RuntimeError)
+
+
 def test_missing_values_that_the_preprocessing_fills():
     X = X_DIGITS.astype(float)
     X[::7, 5] = np.nan

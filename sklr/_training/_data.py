@@ -15,6 +15,14 @@ SAMPLE_WEIGHT = "sklr_sample_weight"
 INPUT = "sklr_input"
 
 
+def frame_as_array(X: Any) -> Any:
+    """Return a frame of numbers, of any library, as an array, and anything else as it is."""
+    if not (hasattr(type(X), "columns") and hasattr(type(X), "to_numpy")):
+        return X
+    values = X.to_numpy()
+    return values if values.dtype.kind in "biuf" else X
+
+
 class AdaptedDataset(ArrayDataset):
     """ArrayDataset that also gives a net the numbers and shapes it needs.
 
@@ -28,6 +36,8 @@ class AdaptedDataset(ArrayDataset):
         Whether inputs of any other dtype, such as integers, become `dtype` too, batch by batch.
     columns : bool, default=False
         Whether targets of shape (n_samples,) come as (n_samples, 1).
+    frames : bool, default=False
+        Whether a frame of numbers comes as one array, instead of as a dict of its columns.
     sample_weight : ndarray of shape (n_samples,), default=None
         Comes with the inputs, as `SAMPLE_WEIGHT` beside `INPUT`, where y comes too.
     """
@@ -40,11 +50,14 @@ class AdaptedDataset(ArrayDataset):
         dtype: str | torch.dtype | None = None,
         floats: bool = False,
         columns: bool = False,
+        frames: bool = False,
         sample_weight: NDArray[np.float32] | None = None,
     ) -> None:
         self.floats = floats
         self.columns = columns
+        self.frames = frames
         self.sample_weight = sample_weight
+        X = frame_as_array(X) if frames else X
         super().__init__(X, y, length, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
 
     def _parse_data(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from skorch.dataset import unpack_data
 from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset
 
+from sklr._training._data import frame_as_array
 from sklr._training._dry_run import DryRun, dry_run
 from sklr._training._evaluation import (
     Evaluation,
@@ -147,7 +148,9 @@ def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
     placeholder.forget()
     if target.prefix:
         _check_finite(request, X)
-    dry = dry_run(net, X, y)
+    dry = _dry_run(net, X, y)
+    if dry.params.get("dataset__frames"):
+        X = frame_as_array(X)
     if request.labels is not None:
         dry.check_outputs(request.owner, int(request.labels.codes.max()) + 1)
     weights = relative_weights(request.sample_weight)
@@ -184,6 +187,25 @@ def fit_preprocessing(request: Request, rows: Any) -> tuple[Any, NetPlaceholder]
         X, y = take_rows(X, rows), None if y is None else take_rows(y, rows)
     shell.fit(X, y, **params)
     return shell, fitted_part(shell, NetPlaceholder)
+
+
+def _dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
+    """Return a dry run; if the net does not take a frame by its columns, that of an array.
+
+    Raises
+    ------
+    ValueError
+        If torch cannot predict X, as with a wrong number of features.
+    """
+    dry, values = dry_run(net, X, y), frame_as_array(X)
+    if dry.output is None and dry.params and values is not X:
+        # As in a Pipeline with set_output(transform="pandas").
+        dry = dry_run(net, values, y)
+        dry = replace(dry, params=dry.params | {"dataset__frames": True})
+    parts = values.values() if isinstance(values, dict) else [values]
+    if all(hasattr(part, "shape") for part in parts):
+        dry.check_prediction(values)
+    return dry
 
 
 def _params_of_net(request: Request) -> Mapping[str, Any]:
@@ -270,6 +292,7 @@ def _rows(values: Any, rows: Any) -> Any:
 
 def _check_finite(request: Request, X: Any) -> None:
     """Raise if values that reach the net are not finite."""
+    X = frame_as_array(X)
     if isinstance(X, np.ndarray) and X.dtype.kind == "f":
         assert_all_finite(X, estimator_name=type(request.owner).__name__, input_name="X")
 

@@ -184,6 +184,10 @@ def _adjustments(search: Any, request: Request, prepared: Prepared, data: Traini
     if prepared.adapted.get("dataset__columns"):
         notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")
     X, labels = data.X, request.labels
+    if prepared.adapted.get("dataset__frames"):
+        notes.append("a frame as an array (set_output(transform='default') does so)")
+    elif not request.target.prefix and hasattr(search, "feature_names_in_"):
+        notes.append("a frame as an array (give it X.to_numpy())")
     if isinstance(X, np.ndarray) and X.dtype == np.float64:
         notes.append("X of float64 in the net's dtype (dataset=sklr.data.ArrayDataset does so)")
     if labels is not None and not np.array_equal(labels.classes, labels.codes):
