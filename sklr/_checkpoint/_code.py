@@ -41,6 +41,7 @@ class Sources:
             return
         self._seen[id(value)] = value
         if isinstance(value, type):
+            # A method may be inherited, and its base class may lie in another file.
             for base in value.__mro__:
                 self.add(sys.modules.get(base.__module__))
                 for item in vars(base).values():
@@ -49,6 +50,7 @@ class Sources:
             for name in ("fget", "fset", "fdel", "func", "__func__"):
                 self.add(getattr(value, name, None))
         elif isinstance(value, FunctionType):
+            # functools.wraps leaves the function that a decorator has wrapped there.
             self.add(getattr(value, "__wrapped__", None))
             self._add_function(value)
         elif isinstance(value, ModuleType):
@@ -59,12 +61,15 @@ class Sources:
         if is_library(code.co_filename):
             return
         text = self._add_file(code.co_filename, function.__globals__)
-        # Code that the file does not compile to has no file, or was edited or made elsewhere. What
-        # runs must count: a later process will run the code in the file.
+        # Code that the file does not compile to has no file (as the methods of a dataclass), was
+        # changed as it was imported (as by pytest), or the file was edited since. What runs must
+        # count: under the name of the text alone a later process, which runs the code that is in
+        # the file by then, would take it up.
         if code not in _codes(text):
             for part in _parts(code):
                 constants = [c for c in part.co_consts if not isinstance(c, CodeType)]
                 self._add_text(str([function.__qualname__, part.co_code, part.co_names, constants]))
+        # Helpers that it calls may have been imported one by one, or defined at a prompt.
         for name in {name for part in _parts(code) for name in part.co_names}:
             self.add(function.__globals__.get(name))
 
@@ -75,6 +80,7 @@ class Sources:
         # Forget the text of a file that has changed since it was last read.
         linecache.checkcache(filename)
         text = "".join(linecache.getlines(filename, namespace))
+        # Not twice, since files may import each other.
         if text and self._add_text(text):
             for name in _imports(text, str(namespace.get("__package__") or "")):
                 self.add(sys.modules.get(name))
@@ -101,8 +107,10 @@ def _imports(text: str, package: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            # Each dot after the first leads one package up.
             base = package.rsplit(".", node.level - 1)[0] if node.level else ""
             name = ".".join(filter(None, (base, node.module)))
+            # What is imported from a package may be a module of it, or a name in one.
             yield from (name, *(f"{name}.{alias.name}" for alias in node.names))
 
 
@@ -117,6 +125,7 @@ def _parsed(text: str) -> ast.Module:
 @lru_cache(maxsize=64)
 def _codes(text: str) -> set[CodeType]:
     """Return the code that a text compiles to."""
+    # Code is compared by what it does and by its lines, whatever the name of its file.
     return set(_parts(compile(_parsed(text), "", "exec", dont_inherit=True)))
 
 

@@ -58,6 +58,8 @@ REBUILT = frozenset(
 
 N_PARTS = 100
 """Longer lists and dicts are data, and are not searched for generators."""
+PLAIN = bool | int | float | str | None
+"""Types of attributes that are compared to see whether a callback counts something."""
 GENERATORS = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 SHAPE = {"frozen": {str: [str]}, "history": HISTORY, "snapshot_steps": [int]}
@@ -92,7 +94,8 @@ class Checkpoints(Callback):
     def on_train_begin(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         """Check that the training can be resumed, and restore weights and snapshots."""
         check_resumable(net, X)
-        self.at_begin_ = {name: _plain_state(callback) for name, callback in _others(net)}
+        # What changes from here to the end of the first epoch is a state that would be lost.
+        self.at_begin_ = {name: _state(callback) for name, callback in _others(net)}
         if self.before_ is not None:
             # Not in `initialize`, after which other callbacks may still make the module anew.
             with _files.must_fit(self.folder, "module, criterion and optimizer"):
@@ -103,6 +106,7 @@ class Checkpoints(Callback):
         for name, part in _stateful_parts(net):
             if isinstance(part, nn.Module):
                 load_module_state(part, parts[name])
+                # A callback may have frozen them in an epoch that is not trained again.
                 for key, parameter in part.named_parameters():
                     parameter.requires_grad_(key not in values["frozen"][name])
             else:
@@ -113,7 +117,7 @@ class Checkpoints(Callback):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Write all that the next epoch depends on."""
-        states = {name: _plain_state(callback) for name, callback in _others(net)}
+        states = {name: _state(callback) for name, callback in _others(net)}
         changed = [name for name, state in states.items() if state != self.at_begin_[name]]
         if changed:
             # Only now is it seen that the callback counts something.
@@ -127,6 +131,7 @@ class Checkpoints(Callback):
             else:
                 parts[name] = part.state_dict()
         parts["random"] = [generator_states(), [g.get_state() for _, g in _generators(net)]]
+        # A part each: those of earlier epochs have not changed, and are not written again.
         for i, state in enumerate(self.snapshots.states_):
             parts[f"snapshot_{i + 1}"] = state
         values = {
@@ -203,6 +208,7 @@ def fit_durably(net: NeuralNet, X: Any, y: Any, checkpoints: Checkpoints) -> Non
         if checkpoints.snapshots.verbose:
             print(f"The training goes on after epoch {len(net.history)} ({checkpoints.folder}).")
         fit_net(net, X, y, epochs=net.max_epochs - len(net.history))
+        # A fit that was not interrupted has no such callback.
         net.callbacks_.remove((RESTORE, restore))
 
 
@@ -225,6 +231,7 @@ def check_resumable(net: NeuralNet, X: Any) -> None:
         If the net has persistent workers, if its samplers or data draw from generators of their
         own that checkpoints do not keep, or if callbacks have attributes of a state of their own.
     """
+    # Workers that outlive an epoch have generators and data sets of their own, out of reach here.
     for part in ("train", "valid"):
         name = f"iterator_{part}__persistent_workers"
         if getattr(net, name, False):
@@ -243,7 +250,9 @@ def check_resumable(net: NeuralNet, X: Any) -> None:
     stateful = [
         name
         for name, callback in _others(net)
-        if type(callback).__module__.startswith("skorch.") or _fitted_names(callback)
+        # Those of skorch's that are known to have none are not among the others.
+        if type(callback).__module__.startswith("skorch.")
+        or any(key.endswith("_") for key in _state(callback))
     ]
     if stateful:
         raise _stateful(net, stateful)
@@ -266,23 +275,18 @@ def _is_resumable(cls: type) -> bool:
     return cls.__module__.startswith("skorch.") and cls.__name__ in RESUMABLE
 
 
-def _fitted_names(callback: Callback) -> set[str]:
-    """Return the names of a callback's fitted attributes, without those that are made anew."""
-    fitted = {name for name in vars(callback) if name.endswith("_")}
+def _state(callback: Callback) -> dict[str, Any]:
+    """Return what may be the state of a callback: fitted attributes, and numbers of any name.
+
+    Of fitted attributes that are neither numbers nor text only the name counts; others of that kind
+    are parameters. What skorch's callbacks, and subclasses of them, make anew is left out.
+    """
     inherits = any(_is_resumable(cls) for cls in type(callback).__mro__)
-    return fitted - REBUILT if inherits else fitted
-
-
-def _plain_state(callback: Callback) -> dict[str, Any]:
-    """Return what changes in a callback that counts something, as an attribute of any name."""
-    fitted = _fitted_names(callback)
-    plain = {
-        name: value
+    return {
+        name: value if isinstance(value, PLAIN) else None
         for name, value in vars(callback).items()
-        if isinstance(value, bool | int | float | str | None)
-        and (name in fitted or not name.endswith("_"))
+        if (name.endswith("_") or isinstance(value, PLAIN)) and not (inherits and name in REBUILT)
     }
-    return dict.fromkeys(fitted) | plain
 
 
 def _stateful_parts(net: NeuralNet) -> Iterator[tuple[str, Any]]:
@@ -302,11 +306,12 @@ def _generators(net: NeuralNet) -> Iterator[tuple[str, Any]]:
                 yield f"{part}__{key}", generator
 
 
-def _held_generators(root: Any) -> Iterator[Any]:
+def _held_generators(root: object) -> Iterator[Any]:
     """Yield the generators that a value is or holds, as samplers, data sets and transforms do."""
     todo, seen = [root], set()
     while todo:
         value = todo.pop()
+        # By identity: objects may hold each other, and need not be hashable.
         if id(value) in seen:
             continue
         seen.add(id(value))

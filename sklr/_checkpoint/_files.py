@@ -68,6 +68,7 @@ def write(folder: Path, parts: dict[str, Any], values: dict[str, Any]) -> None:
     content: dict[str, Any] = {"files": {}, "parts": {}, "values": values}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # The manifest comes last: until it is replaced, the folder is what it was before.
         for name, part in parts.items():
             tensors: dict[Any, tuple[str, torch.Tensor]] = {}
             content["parts"][name] = _packed(part, "", tensors)
@@ -91,6 +92,7 @@ def write(folder: Path, parts: dict[str, Any], values: dict[str, Any]) -> None:
     for path in folder.iterdir():
         ours = TENSOR_FILE.fullmatch(path.name) or BEGUN_FILE.fullmatch(path.name)
         if ours and path.name not in named:
+            # On Windows a file cannot be removed while a process has it mapped.
             with suppress(OSError):
                 path.unlink()
 
@@ -155,15 +157,13 @@ def locked(folder: Path) -> Iterator[None]:
     lock = filelock.FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        acquired = lock.acquire()
     except filelock.Timeout as error:
         raise CheckpointError(f"{folder} is in use by another training.") from error
     except OSError as error:
         raise CheckpointError(f"{folder} cannot be used for checkpoints ({error}).") from error
-    try:
+    with acquired:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def must_fit(folder: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"What {folder} holds does not fit the {what}: {error}") from error
 
 
-def _packed(value: Any, path: str, tensors: dict[Any, tuple[str, torch.Tensor]]) -> Any:
+def _packed(value: object, path: str, tensors: dict[Any, tuple[str, torch.Tensor]]) -> Any:
     """Return nested values as JSON takes them, with their tensors put aside.
 
     Dicts, lists and tuples become {type: items}, since JSON has no tuples and no keys but text.
@@ -198,6 +198,7 @@ def _packed(value: Any, path: str, tensors: dict[Any, tuple[str, torch.Tensor]])
     if isinstance(value, torch.Tensor | np.ndarray):
         kind = "array" if isinstance(value, np.ndarray) else "tensor"
         tensor = (
+            # A copy, since torch warns of arrays that cannot be written to.
             value.detach() if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
         )
         if tensor.layout != torch.strided:
@@ -220,6 +221,7 @@ def _unpacked(value: Any, tensors: Tensors) -> Any:
     """Return the values that `_packed` was given."""
     if not isinstance(value, dict):
         return value
+    # This and what follows raises an error of Python's own for what is packed in another way.
     ((kind, content),) = value.items()
     if kind == "tensor":
         return tensors[content]
@@ -251,7 +253,7 @@ def _read_tensors(folder: Path, entry: dict[str, Any], mapped: bool) -> Tensors:
     if not TENSOR_FILE.fullmatch(entry["file"]):
         raise _altered(folder / MANIFEST, f"{entry['file']!r} names none of its files")
     path = folder / entry["file"]
-    _size(path)
+    _size(path)  # only to raise if it is no plain file
     try:
         if _checksum(path) != entry["sha256"]:
             raise _altered(path, "its checksum is another")
@@ -260,6 +262,7 @@ def _read_tensors(folder: Path, entry: dict[str, Any], mapped: bool) -> Tensors:
         raise CheckpointError(f"{path} cannot be read ({error}).") from error
     except _extra("safetensors").SafetensorError as error:
         raise _altered(path, str(error)) from error
+    # A copy outlives the file, which the next epoch removes.
     return tensors if mapped else {name: tensor.clone() for name, tensor in tensors.items()}
 
 
@@ -327,7 +330,7 @@ def _extra(name: str) -> Any:
         ) from error
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Return a numpy scalar or array as plain numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()
@@ -341,6 +344,7 @@ def _replace(path: Path, data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
+            # Otherwise a power cut may leave the new name with none of the contents.
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from types import FunctionType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import skorch.dataset
 import torch
 from sklearn.base import BaseEstimator
@@ -74,6 +76,7 @@ class _Hash:
     def add(self, value: Any) -> _Hash:
         """Add a value, and return self."""
         if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            # 1, 1.0 and True are equal, and must differ here; repr gives floats exactly.
             return self._text(type(value).__name__, repr(value))
         if any(value is other for other in self.within):
             return self._text("again", type(value).__qualname__)
@@ -93,11 +96,11 @@ class _Hash:
             self._array(value)
         elif isinstance(value, torch.Tensor):
             self._tensor(value)
+        # Of pandas, polars or any other package, which need not be installed.
         elif hasattr(type(value), "columns") and hasattr(value, "to_numpy"):
             self._class("frame", type(value))
-            self.add([str(name) for name in value.columns])
-            self.add([str(value[name].dtype) for name in value.columns])
-            self.add([value[name].to_numpy() for name in value.columns])
+            for name in value.columns:
+                self.add([str(name), str(value[name].dtype), value[name].to_numpy()])
         elif isinstance(value, nn.Module):
             self._module(value)
         elif isinstance(value, BaseEstimator | Callback):
@@ -130,6 +133,7 @@ class _Hash:
     def _text(self, *texts: str) -> _Hash:
         for text in texts:
             data = text.encode()
+            # With its length, so that "ab", "c" is not "a", "bc".
             self.hash.update(b"%d:" % len(data) + data)
         return self
 
@@ -137,21 +141,25 @@ class _Hash:
         self._text(kind, _name(cls))
         if cls.__module__ != "builtins":
             self.sources.add(cls)
+            # Two classes that one function made differ in the variables around their methods alone.
             for function in _enclosed(cls):
                 self.add(_closure(function))
 
     def _unordered(self, kind: type, items: Iterable[Any]) -> None:
+        # Sets and dicts are in another order in each process; keys of mixed types have none.
         hashes = sorted(_Hash(self.sources, self.within).add(item).hex() for item in items)
         self._class(str(len(hashes)), kind)
         self._text(*hashes)
 
-    def _array(self, array: Any) -> None:
+    def _array(self, array: npt.NDArray[Any]) -> None:
         self._text("array", str(array.dtype), str(array.shape))
         if array.dtype.hasobject:
+            # The bytes of objects are their addresses.
             self.add(array.ravel().tolist())
         elif array.size:
             rows = np.atleast_1d(array).view(np.ndarray)
-            step = max(1, N_BYTES * len(rows) // rows.nbytes) if rows.nbytes else len(rows)
+            # Items may have no bytes, as those of an empty struct.
+            step = max(1, N_BYTES * len(rows) // max(1, rows.nbytes))
             for start in range(0, len(rows), step):
                 # This copies the rows only if their memory is in another order.
                 part = np.ascontiguousarray(rows[start : start + step])
@@ -163,6 +171,7 @@ class _Hash:
         if tensor.layout != torch.strided:
             tensor = tensor.to_dense()
         if tensor.numel():
+            # numpy has neither bfloat16 nor torch's lazy conjugates: it is given bytes.
             plain = tensor.cpu().resolve_conj().resolve_neg().contiguous()
             self._array(plain.reshape(-1).view(torch.uint8).numpy())
 
@@ -182,14 +191,11 @@ class _Hash:
             return
         # Items that are changed at random are then the same each time.
         with seeded(0):
-            if isinstance(dataset, IterableDataset):
-                items = iter(dataset)
-            else:
-                items = (dataset[i] for i in range(len(dataset)))
-            for item in items:
+            streams = isinstance(dataset, IterableDataset)
+            for item in dataset if streams else (dataset[i] for i in range(len(dataset))):
                 self.add(item)
 
-    def _other(self, value: Any) -> None:
+    def _other(self, value: object) -> None:
         """Add what pickle would keep of an object."""
         self._class("object", type(value))
         try:
@@ -200,20 +206,20 @@ class _Hash:
         if isinstance(kept, str):
             self._text(kept)
             return
-        _, arguments, *rest = kept
-        state, items, pairs = [*rest[:3], None, None, None][:3]
-        self.add([arguments, state, list(items or ()), list(pairs or ())])
+        # First is a function that makes the object; then come its arguments, the state, and
+        # iterators of the items of lists and dicts. The last, if any, sets the state.
+        self.add([list(part) if isinstance(part, Iterator) else part for part in kept[1:5]])
 
 
 @lru_cache(maxsize=256)
-def _enclosed(cls: type) -> list[Any]:
+def _enclosed(cls: type) -> list[FunctionType]:
     """Return the methods of a class, but those of libraries, that use variables around it."""
     items = [item for base in cls.__mro__ for item in vars(base).values()]
     functions = [item for item in items if inspect.isfunction(item) and item.__closure__]
     return [item for item in functions if not is_library(item.__code__.co_filename)]
 
 
-def _closure(function: Any) -> list[Any]:
+def _closure(function: FunctionType) -> list[Any]:
     """Return the values of the variables around a function."""
     values = []
     for cell in function.__closure__ or ():
@@ -224,5 +230,5 @@ def _closure(function: Any) -> list[Any]:
     return values
 
 
-def _name(value: Any) -> str:
+def _name(value: type | FunctionType) -> str:
     return f"{value.__module__}.{value.__qualname__}"

@@ -22,7 +22,7 @@ from sklr._training._seeding import seeded
 from sklr._training._target import make_silent
 from sklr._validation import ParameterValueError
 from sklr.callbacks._base import own_lr
-from sklr.data import ArrayDataset
+from sklr.data import ArrayDataset, map_leaves
 
 FLOATS = {"f": (True, False), "i": (False, True)}
 """Whether inputs are tried in the dtype of the net's weights, by their kind: integers are meant as
@@ -78,11 +78,7 @@ class DryRun:
             If it cannot, as with a wrong number of features.
         """
         if self.error is not None:
-            shape: Any = (
-                {key: tuple(part.shape) for key, part in X.items()}
-                if isinstance(X, dict)
-                else tuple(X.shape)
-            )
+            shape = map_leaves(lambda leaf: tuple(leaf.shape), X)
             raise ValueError(
                 f"The net cannot predict X of shape {shape}: {self.error}"
             ) from self.error

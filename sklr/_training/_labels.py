@@ -15,7 +15,6 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, column_or_1d
 from skorch import NeuralNet, NeuralNetBinaryClassifier
-from torch import nn
 
 from sklr._validation import Description, ParameterTypeError, ParameterValueError
 from sklr._warnings import warn
@@ -92,16 +91,15 @@ class Labels:
                 f"{seen.tolist()[0]!r}."
             )
         n_weights = _n_class_weights(net)
-        codes: npt.NDArray[np.int64] = np.arange(len(seen), dtype=np.int64)
-        if n_weights > len(seen):
-            own = _own_places(seen, n_weights)
-            if own is None:
-                requirement = (
-                    f"have one weight for each of the {len(seen)} labels in y; if y lacks a "
-                    "label, as a fold may, name all labels by the net's 'classes' parameter"
-                )
-                raise ParameterValueError(net, "criterion__weight", requirement, n_weights)
-            codes = own
+        if n_weights <= len(seen):
+            return cls(seen, np.arange(len(seen), dtype=np.int64), dtype)
+        codes = _own_places(seen, n_weights)
+        if codes is None:
+            requirement = (
+                f"have one weight for each of the {len(seen)} labels in y; if y lacks a label, as "
+                "a fold may, name all labels by the net's 'classes' parameter"
+            )
+            raise ParameterValueError(net, "criterion__weight", requirement, n_weights)
         return cls(seen, codes, dtype)
 
     @property
@@ -209,12 +207,8 @@ def _own_places(labels: Array, n_outputs: int) -> npt.NDArray[np.int64] | None:
 
 def _n_class_weights(net: NeuralNet) -> int:
     """Return for how many classes the net's criterion has weights; 0 for none."""
-    own = (
-        net.criterion.weight
-        if isinstance(net.criterion, nn.Module) and hasattr(net.criterion, "weight")
-        else None
-    )
-    weights = getattr(net, "criterion__weight", own)
+    # A criterion that is an instance has its own, and takes no parameters.
+    weights = getattr(net, "criterion__weight", getattr(net.criterion, "weight", None))
     return len(weights) if isinstance(weights, torch.Tensor) and weights.ndim == 1 else 0
 
 
@@ -227,11 +221,8 @@ def flat_targets(y: Any) -> Array:
         If y is not finite numbers of that shape, or a column.
     """
     _check_are_numbers(y)
-    return np.asarray(
-        check_array(
-            _flattened(y, warn_of_column=True), ensure_2d=False, dtype=np.float32, input_name="y"
-        )
-    )
+    y = _flattened(y, warn_of_column=True)
+    return np.asarray(check_array(y, ensure_2d=False, dtype=np.float32, input_name="y"))
 
 
 def regression_targets(y: Any, *, flatten: bool) -> Any:

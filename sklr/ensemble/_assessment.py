@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from skorch import NeuralNet
 from skorch.dataset import unpack_data
 from skorch.utils import to_numpy
@@ -17,9 +16,11 @@ from sklr._training._holdout import Holdout
 from sklr._training._inputs import n_samples, take_rows
 from sklr._warnings import warn
 from sklr.ensemble._diversity import diversity
+from sklr.ensemble._members import Data
 from sklr.ensemble._parameters import given_weights, has_given_weights
 from sklr.ensemble._prediction import joined, member_outputs
 from sklr.ensemble._selection import (
+    Array,
     better_stage,
     greedy_weights,
     is_materially_higher,
@@ -30,8 +31,6 @@ from sklr.ensemble._selection import (
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -64,33 +63,31 @@ def read_targets(net: NeuralNet, dataset: Dataset[Any]) -> Array:
 
 
 def validation_sample(
-    ensemble: BaseSnapshotEnsemble, holdout: Holdout, X: Any, y: Any, sample_weight: Any
+    ensemble: BaseSnapshotEnsemble, holdout: Holdout, data: Data
 ) -> Sample | None:
     """Return the validation data of a training; None if it has none, or all weights are 0."""
     if holdout.dataset is not None:
+        # Weights are those of the samples that fit was given, which these are not.
         targets = ensemble._comparable(read_targets(ensemble.estimator, holdout.dataset))
         return Sample("validation", holdout.dataset, targets, None)
     if holdout.valid_rows is None:
         return None
-    return sample_of_rows("validation", ensemble, holdout.valid_rows, X, y, sample_weight)
+    return sample_of_rows("validation", ensemble, holdout.valid_rows, data)
 
 
 def sample_of_rows(
-    name: str,
-    ensemble: BaseSnapshotEnsemble,
-    rows: Array | None,
-    X: Any,
-    y: Any,
-    sample_weight: Any,
+    name: str, ensemble: BaseSnapshotEnsemble, rows: Array | None, data: Data
 ) -> Sample | None:
     """Return rows of the data (None is all), without those of weight 0; None if none is left."""
-    rows, weights = np.arange(n_samples(X)) if rows is None else rows, None
-    if sample_weight is not None:
-        rows = rows[sample_weight[rows] > 0]
-        weights = sample_weight[rows]
+    rows, weights = np.arange(n_samples(data.X)) if rows is None else rows, None
+    if data.weights is not None:
+        # A sample of weight 0 counts for nothing, and a mean over none but such ones is NaN.
+        rows = rows[data.weights[rows] > 0]
+        weights = data.weights[rows]
     if len(rows) == 0:
         return None
-    return Sample(name, take_rows(X, rows), ensemble._comparable(take_rows(y, rows)), weights)
+    targets = ensemble._comparable(take_rows(data.y, rows))
+    return Sample(name, take_rows(data.X, rows), targets, weights)
 
 
 def assess_members(ensemble: BaseSnapshotEnsemble, sample: Sample | None) -> None:
@@ -136,6 +133,7 @@ def _warn_of_weak_members(
     ensemble: BaseSnapshotEnsemble, outputs: Array, y: Array, weights: Array | None
 ) -> None:
     """Warn if the last members do better without the earlier ones."""
+    # Members of one place in all runs are of one stage: dropping early ones drops them in each run.
     stages = staged_means(outputs, None, ensemble._members_of_runs)
     losses = [ensemble._losses_of(mean, y) for mean in stages]
     best = better_stage(losses, weights)

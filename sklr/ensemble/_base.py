@@ -24,8 +24,10 @@ from sklr._training._inputs import check_inputs, check_targets_given
 from sklr._training._parallel import Tasks
 from sklr._training._sample_weight import check_weights
 from sklr._training._target import replace_schedule
+from sklr.callbacks._base import ScheduleCallback
 from sklr.ensemble import _persistence as persistence
 from sklr.ensemble._assessment import (
+    Sample,
     assess_average,
     assess_members,
     read_targets,
@@ -33,7 +35,7 @@ from sklr.ensemble._assessment import (
     validation_sample,
 )
 from sklr.ensemble._export import EnsembleModule, ensemble_module
-from sklr.ensemble._members import Run, Training, kept_states, plan_runs, train
+from sklr.ensemble._members import Data, Run, Training, kept_states, plan_runs, train
 from sklr.ensemble._parameter_average import average_parameters
 from sklr.ensemble._parameters import check_estimator, check_params, given_weights
 from sklr.ensemble._plot_data import snapshot_plot_data
@@ -44,9 +46,7 @@ from sklr.ensemble._prediction import (
     make_member,
     member_outputs,
 )
-from sklr.ensemble._selection import staged_means, weighted_mean
-
-Array = npt.NDArray[Any]
+from sklr.ensemble._selection import Array, staged_means, weighted_mean
 
 
 class BaseSnapshotEnsemble(
@@ -68,17 +68,17 @@ class BaseSnapshotEnsemble(
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: NeuralNet,
         *,
         n_snapshots: int | None = None,
-        schedule: Any = None,
+        schedule: ScheduleCallback | None = None,
         n_members: int | None = None,
-        weights: Any = None,
+        weights: npt.ArrayLike | str | None = None,
         combine: str = "predictions",
         n_runs: int = 1,
         n_jobs: int | None = None,
-        checkpoint_dir: Any = None,
-        random_state: Any = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
@@ -94,7 +94,7 @@ class BaseSnapshotEnsemble(
         self.verbose = verbose
 
     @with_callbacks
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, sample_weight: npt.ArrayLike | None = None) -> Self:
         """Train the net once and keep its snapshots; a refit replaces the members.
 
         Parameters
@@ -132,20 +132,21 @@ class BaseSnapshotEnsemble(
         net, y = self._adapted_net(X, y)
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        runs = plan_runs(self, X, y, sample_weight)
-        trainings = self._train(context, net, runs, X, y, sample_weight)
+        data = Data(X, y, sample_weight)
+        runs = plan_runs(self, data)
+        trainings = self._train(context, net, runs, data)
         states = [kept_states(self, *pair) for pair in zip(runs, trainings, strict=True)]
         self._make_members(net, trainings, states)
         # What one run validates on, another may have been trained on.
         agree = all_agree([run.holdout for run in runs])
-        sample = validation_sample(self, runs[0].holdout, X, y, sample_weight) if agree else None
+        sample = validation_sample(self, runs[0].holdout, data) if agree else None
         assess_members(self, sample)
         if self.combine == "parameters":
             # The snapshots are assessed before they are averaged: the loss barrier compares both.
             rows = runs[0].holdout.train_rows
             if sample is None:
-                sample = sample_of_rows("training", self, rows, X, y, sample_weight)
-            average = average_parameters(net, states[0], self.weights_, X, y, rows)
+                sample = sample_of_rows("training", self, rows, data)
+            average = average_parameters(net, states[0], self.weights_, data, rows)
             self._replace_members(average, sample)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -182,6 +183,7 @@ class BaseSnapshotEnsemble(
         dry = dry_run(net, X, y)
         dry.check_prediction(X)
         self._check_outputs(dry)
+        # `save` writes them, for `load` to set them in the net that it is given.
         self._adapted = dry.params
         return net.set_params(**dry.params), self._shaped(y, dry)
 
@@ -193,21 +195,13 @@ class BaseSnapshotEnsemble(
         """Return targets in the shape that the net takes."""
         return y
 
-    def _train(
-        self,
-        context: Any,
-        net: NeuralNet,
-        runs: list[Run],
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-    ) -> list[Training]:
+    def _train(self, context: Any, net: NeuralNet, runs: list[Run], data: Data) -> list[Training]:
         """Train each run, as many at once as `n_jobs` says."""
         with Parallel(n_jobs=self.n_jobs) as parallel:
             trainings: list[Training] = Tasks(self, context, parallel).run(
                 "runs",
                 train,
-                [(net, run, X, y, sample_weight) for run in runs],
+                [(net, run, *data) for run in runs],
                 verbose=self.verbose,
                 n_epochs=net.max_epochs,
             )
@@ -221,6 +215,7 @@ class BaseSnapshotEnsemble(
         self._adapted = self._adapted | params
         # `load` sets the same parameters in its net, from `_adapted`.
         net.set_params(**params)
+        # The schedule has ended, and shall not act if the user trains a member further.
         replace_schedule(net, [])
         self.estimators_ = [
             self._finished(make_member(net, state)) for of_run in states for state in of_run
@@ -244,7 +239,7 @@ class BaseSnapshotEnsemble(
     def _name_members(self, names: list[str]) -> None:
         self.named_estimators_ = Bunch(**dict(zip(names, self.estimators_, strict=True)))
 
-    def _replace_members(self, average: NeuralNet, sample: Any) -> None:
+    def _replace_members(self, average: NeuralNet, sample: Sample | None) -> None:
         """Put one net of averaged weights in the place of the members."""
         self.loss_barrier_ = np.nan
         if sample is not None:
@@ -258,7 +253,7 @@ class BaseSnapshotEnsemble(
         """Return a member's output in the form that it is averaged in."""
         raise NotImplementedError
 
-    def _comparable(self, y: Any) -> Array:
+    def _comparable(self, y: Array) -> Array:
         """Return targets, as the net takes them, in the form that predictions are compared with."""
         raise NotImplementedError
 
@@ -306,6 +301,7 @@ class BaseSnapshotEnsemble(
     def _weights_of_members(self) -> Array | None:
         """Return the learned weights, or the parameter as it is now; None weighs all equally."""
         check_is_fitted(self)
+        # The one member may be an average, in which the weights are already.
         if len(self.estimators_) == 1 or self.weights is None:
             return None
         if isinstance(self.weights, str):
@@ -316,7 +312,7 @@ class BaseSnapshotEnsemble(
         """Return the names of the columns of `transform`, without the ensemble's own."""
         return list(self.named_estimators_)
 
-    def get_feature_names_out(self, input_features: Any = None) -> Array:
+    def get_feature_names_out(self, input_features: npt.ArrayLike | None = None) -> Array:
         """Return the names of the columns of `transform`.
 
         Parameters
@@ -399,9 +395,11 @@ class BaseSnapshotEnsemble(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        # Sparse matrices become dense batch by batch; what comes out has the dtype of the net.
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         return tags
 
     def __sklearn_is_fitted__(self) -> bool:
+        # Other attributes that end in "_" are set before the training, which may fail.
         return hasattr(self, "estimators_")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import VotingClassifier
 from sklearn.preprocessing import LabelEncoder
@@ -20,10 +22,12 @@ from sklr._training._inputs import check_inputs
 from sklr._training._labels import Labels, chosen_indices
 from sklr._validation import ParameterValueError, check_flag, check_option
 from sklr._warnings import warn
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble
+from sklr.callbacks._base import ScheduleCallback
+from sklr.ensemble._base import BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, entropy_parts
 from sklr.ensemble._export import voting_classifier
 from sklr.ensemble._prediction import is_skorchs
+from sklr.ensemble._selection import Array
 
 VOTING = ("soft", "hard")
 
@@ -147,19 +151,19 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: NeuralNet,
         *,
         n_snapshots: int | None = None,
-        schedule: Any = None,
+        schedule: ScheduleCallback | None = None,
         n_members: int | None = None,
         voting: str = "soft",
-        weights: Any = None,
+        weights: npt.ArrayLike | str | None = None,
         combine: str = "predictions",
         n_runs: int = 1,
         n_jobs: int | None = None,
         flatten_transform: bool = True,
-        checkpoint_dir: Any = None,
-        random_state: Any = None,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: int = 0,
     ) -> None:
         super().__init__(
@@ -215,6 +219,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     def _check_outputs(self, dry: DryRun) -> None:
         """Check that there are enough outputs; report what is made of surplus ones, and others."""
         labels, output = self._labels, dry.output
+        # Not as many as labels: the labels may stand for some of more outputs.
         dry.check_outputs(self, int(labels.codes.max()) + 1)
         if output is None:
             return
@@ -240,7 +245,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     def _finish(self, output: Array) -> Array:
         return self._labels.select(output)
 
-    def _comparable(self, y: Any) -> Array:
+    def _comparable(self, y: Array) -> Array:
         return self._labels.indices(np.asarray(y).reshape(len(y)))
 
     def _score_of(self, output: Array, y: Array, weights: Array | None) -> float:
@@ -292,6 +297,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
     def _votes(self, X: Any) -> Array:
         """Return the members' votes: 1 for a class, shape (n_members, n_samples, n_classes)."""
         chosen = self._choices(X)
+        # Rows of the identity matrix have a 1 in the column of the class.
         return np.eye(len(self.classes_))[chosen]
 
     @available_if(_is_soft)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils import Bunch
 
-Array = npt.NDArray[Any]
+from sklr.ensemble._selection import Array
 
 
 class Uncertainty(NamedTuple):
@@ -46,6 +45,7 @@ def diversity(outputs: Array, chosen: Array | None) -> Bunch:
         4.4). `disagreement`, of that shape: the part of the samples for which a pair predicts
         different labels; of regressors the root mean squared difference.
     """
+    # In float32 the differences of members of one basin would be little more than rounding.
     flat = outputs.reshape(len(outputs), -1).astype(float)
     deviations = flat - flat.mean(axis=1, keepdims=True)
     lengths = np.sqrt((deviations**2).sum(axis=1))
@@ -61,6 +61,7 @@ def diversity(outputs: Array, chosen: Array | None) -> Bunch:
         else:
             between = np.mean(chosen[i] != chosen[j])
         differences[i, j] = differences[j, i] = between
+    # Rounding may lead out of the interval.
     return Bunch(correlation=np.clip(correlation, -1, 1), disagreement=differences)
 
 
@@ -101,6 +102,7 @@ def spread(outputs: Array, weights: Array | None) -> Uncertainty:
 
 
 def _entropy(proba: Array) -> Array:
+    # The limit of p log p at 0 is 0, for which numpy gives NaN.
     logs = np.log(np.where(proba > 0, proba, 1.0))
     entropy: Array = -(proba * logs).sum(axis=-1)
     return entropy

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_array, check_is_fitted
 from skorch import NeuralNet
@@ -21,12 +20,11 @@ from sklr._training._inputs import is_for_nets
 from sklr._training._labels import Labels, chosen_indices, flat
 from sklr._validation import ParameterTypeError
 from sklr.ensemble._prediction import make_member, predicts_by_module
+from sklr.ensemble._selection import Array
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
     from sklr.ensemble._classifier import SnapshotEnsemble
-
-Array = npt.NDArray[Any]
 
 
 class Member(BaseEstimator):
@@ -104,24 +102,20 @@ class RegressorMember(RegressorMixin, Member):
 
 def voting_classifier(ensemble: SnapshotEnsemble) -> VotingClassifier:
     """Return a fitted VotingClassifier of a classifier's members."""
-    voting = _fitted(
+    voting = fitted_voting(
         VotingClassifier,
         ensemble,
         lambda net, n_features: ClassifierMember(net, n_features, ensemble._labels),
         voting=ensemble.voting,
         flatten_transform=ensemble.flatten_transform,
     )
+    # It decodes what the members predict: the labels as the user knows them.
     voting.le_ = ensemble._labels.encoder
     voting.classes_ = voting.le_.classes_
     return voting
 
 
-def voting_regressor(ensemble: BaseSnapshotEnsemble) -> VotingRegressor:
-    """Return a fitted VotingRegressor of a regressor's members."""
-    return _fitted(VotingRegressor, ensemble, RegressorMember)
-
-
-def _fitted(
+def fitted_voting(
     kind: Any,
     ensemble: BaseSnapshotEnsemble,
     wrap: Callable[[NeuralNet, int | None], Member],
@@ -168,6 +162,7 @@ class EnsembleModule(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(modules)
         self.nonlinearities = list(nonlinearities)
+        # A buffer, so that they are saved with the members and move to a device with them.
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float64))
 
     def forward(self, X: Any) -> torch.Tensor:
@@ -182,6 +177,7 @@ class EnsembleModule(nn.Module):
         weights = self.get_buffer("weights")
         for i, (member, function) in enumerate(zip(self.members, self.nonlinearities, strict=True)):
             output = member(**X) if isinstance(X, Mapping) else member(X)
+            # skorch takes the first output of several for the prediction.
             output = function(output[0] if isinstance(output, tuple) else output)
             # The weights are kept in float64; the mean has the dtype of the members' outputs.
             terms.append(output * weights[i].to(output.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from sklr.ensemble._parameters import (
     in_terms_of_snapshots,
     optional_integer,
 )
+from sklr.ensemble._selection import Array
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
@@ -44,6 +45,24 @@ if TYPE_CHECKING:
 CHECK, SCHEDULE, SNAPSHOTS = "sklr_check", "sklr_schedule", "sklr_snapshots"
 PROGRESS, CHECKPOINTS = "sklr_progress", "sklr_checkpoints"
 """Names of the training's callbacks, which no callback of the user's is likely to have."""
+
+
+class Data(NamedTuple):
+    """What an ensemble is fitted on.
+
+    Attributes
+    ----------
+    X : object
+        Samples, as the net takes them.
+    y : ndarray of shape (n_samples,)
+        Targets, as the net's loss takes them.
+    weights : ndarray of shape (n_samples,) or None
+        Weights of the samples in the loss.
+    """
+
+    X: Any
+    y: Array
+    weights: Array | None
 
 
 @dataclass(frozen=True)
@@ -110,17 +129,15 @@ class ModuleCheck(Callback):
         predict_in_float32(net)
 
 
-def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any) -> list[Run]:
+def plan_runs(ensemble: BaseSnapshotEnsemble, data: Data) -> list[Run]:
     """Choose the seed, the rows and the schedule of each run, and check them.
 
     Parameters
     ----------
     ensemble : SnapshotEnsemble or SnapshotEnsembleRegressor
         The ensemble, not fitted.
-    X, y : object
-        The data; labels are encoded.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Weights of the samples.
+    data : Data
+        What it is to be fitted on.
 
     Raises
     ------
@@ -136,20 +153,20 @@ def plan_runs(ensemble: BaseSnapshotEnsemble, X: Any, y: Any, sample_weight: Any
         # If no seed is given, the folder must not depend on the one drawn: the seed of the fit that
         # was interrupted is used.
         given = None if ensemble.random_state is None else seed
-        name = fingerprint(net, schedule, X, y, sample_weight, given)
+        name = fingerprint(net, schedule, *data, given)
         # Absolute: a callback may change the working directory.
         folder = Path(ensemble.checkpoint_dir).absolute() / name
         seed = seed_of(folder, seed)
     more = np.random.SeedSequence(seed).generate_state(int(ensemble.n_runs))[1:]
     runs = []
     for i, run_seed in enumerate([seed, *map(int, more)]):
-        holdout = own_holdout(net, X, y, seed=run_seed)
+        holdout = own_holdout(net, data.X, data.y, seed=run_seed)
         with in_terms_of_snapshots(ensemble):
-            plan = plan_training(net, X, holdout, schedule)
+            plan = plan_training(net, data.X, holdout, schedule)
         run_folder = None if folder is None else folder / f"run_{i + 1}"
         runs.append(Run(run_seed, schedule, holdout, plan, run_folder))
     check_count(ensemble, len(runs[0].plan.snapshot_steps))
-    check_holdouts(ensemble, [run.holdout for run in runs], sample_weight)
+    check_holdouts(ensemble, [run.holdout for run in runs], data.weights)
     return runs
 
 
@@ -157,8 +174,8 @@ def train(
     net: NeuralNet,
     run: Run,
     X: Any,
-    y: Any,
-    sample_weight: Any,
+    y: Array,
+    weights: Array | None,
     *,
     callback: Callback | None = None,
     verbose: int = 0,
@@ -171,10 +188,9 @@ def train(
         The net, not initialized and without a split; it is cloned.
     run : Run
         The seed, rows, schedule and steps.
-    X, y : object
-        The data, as the net takes it.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Weights of the samples' losses.
+    X, y, weights : object
+        The fields of Data, each a parameter: what brings large arrays to other processes, such as
+        dask, does not look for them inside an object.
     callback : Callback, default=None
         Callback to add, which reports progress.
     verbose : int, default=0
@@ -185,10 +201,11 @@ def train(
     KeyboardInterrupt
         If the user interrupts.
     """
+    # A clone, since several runs train the one net, in threads perhaps.
     net = clone(net)
     given = _module_params(net)
-    if sample_weight is not None:
-        weigh_samples(net, sample_weight)
+    if weights is not None:
+        weigh_samples(net, weights)
     if not run.holdout.is_whole:
         net.train_split = FixedSplit(run.holdout, validate=True)
     snapshots = Snapshots(verbose=verbose)
@@ -201,6 +218,7 @@ def train(
         new.append((PROGRESS, callback))
     if run.folder is not None:
         new.append((CHECKPOINTS, Checkpoints(run.folder, snapshots)))
+    # In this order: checkpoints are written after all other callbacks have acted.
     replace_schedule(net, new)
     with seeded(run.seed):
         if run.folder is None:
@@ -234,6 +252,7 @@ def _are_finite(net: NeuralNet, snapshots: Snapshots, plan: TrainingPlan) -> lis
 
 
 def _loss_is_finite(history: History, step: int, plan: TrainingPlan) -> bool:
+    # Without a length the epoch of a step is not known.
     if not plan.steps_per_epoch:
         return True
     epoch = min((step - 1) // plan.steps_per_epoch, len(history) - 1)
@@ -255,6 +274,7 @@ def kept_states(ensemble: BaseSnapshotEnsemble, run: Run, training: Training) ->
         If a callback stopped it then.
     """
     states, planned = training.states, len(run.plan.snapshot_steps)
+    # All from the first such snapshot on: weights that are NaN stay so.
     n_finite = training.finite.index(False) if False in training.finite else len(states)
     if n_finite < len(states):
         ended = (

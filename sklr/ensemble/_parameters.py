@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Real
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import clone, is_regressor
 from skorch import NeuralNet
 from skorch.callbacks import LRScheduler
@@ -22,7 +21,6 @@ from sklr._validation import (
     ParameterTypeError,
     ParameterValueError,
     check_integer,
-    check_number,
     check_option,
     check_sequence,
     check_verbose,
@@ -31,7 +29,7 @@ from sklr._warnings import warn
 from sklr.callbacks import FastGeometric, Schedule
 from sklr.callbacks._base import ScheduleCallback
 from sklr.callbacks._named import NamedSchedule
-from sklr.ensemble._selection import normalized
+from sklr.ensemble._selection import Array, normalized
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
@@ -76,6 +74,7 @@ def check_estimator(ensemble: BaseSnapshotEnsemble) -> None:
             "be a skorch net; preprocessing goes before the ensemble in a Pipeline, not into it"
         )
         raise ParameterTypeError(ensemble, "estimator", requirement, net)
+    # Its loss and labels would not be those that the ensemble assumes.
     if is_regressor(net) != ensemble._regressor:
         requirement = (
             "be a regressor net; use SnapshotEnsemble for this one"
@@ -85,10 +84,14 @@ def check_estimator(ensemble: BaseSnapshotEnsemble) -> None:
         raise ParameterTypeError(ensemble, "estimator", requirement, net)
 
 
-def optional_integer(ensemble: BaseSnapshotEnsemble, name: str) -> int | None:
+def optional_integer(
+    ensemble: BaseSnapshotEnsemble, name: str, *, at_most: int | None = None
+) -> int | None:
     """Return a parameter that is None or an integer from 1 on, as a plain int."""
     value = getattr(ensemble, name)
-    return None if value is None else check_integer(ensemble, name, value, at_least=1)
+    if value is None:
+        return None
+    return check_integer(ensemble, name, value, at_least=1, at_most=at_most)
 
 
 def choose_schedule(ensemble: BaseSnapshotEnsemble) -> ScheduleCallback:
@@ -100,6 +103,7 @@ def choose_schedule(ensemble: BaseSnapshotEnsemble) -> ScheduleCallback:
         If the net has a schedule that cannot say when snapshots are due.
     """
     if ensemble.schedule is not None:
+        # A clone, so that the parameter stays as the user gave it.
         given: ScheduleCallback = clone(ensemble.schedule, safe=False)
         return given
     _, own = find_schedule(ensemble.estimator)
@@ -141,24 +145,20 @@ def check_count(ensemble: BaseSnapshotEnsemble, count: int) -> None:
     if ensemble.n_snapshots not in (None, count):
         requirement = f"be None or the {count} cycles that the schedule ends"
         raise ParameterValueError(ensemble, "n_snapshots", requirement, ensemble.n_snapshots)
-    n_members = count
-    if ensemble.n_members is not None:
-        n_members = check_integer(
-            ensemble, "n_members", ensemble.n_members, at_least=1, at_most=count
-        )
+    n_members = optional_integer(ensemble, "n_members", at_most=count) or count
     if has_given_weights(ensemble):
         given_weights(ensemble, n_members * int(ensemble.n_runs))
 
 
 def check_holdouts(
-    ensemble: BaseSnapshotEnsemble, holdouts: list[Holdout], sample_weight: Any
+    ensemble: BaseSnapshotEnsemble, holdouts: list[Holdout], sample_weight: Array | None
 ) -> None:
     """Check `weights` and `n_runs` against the validation data of each run."""
     if isinstance(ensemble.weights, str):
         # Validation samples of weight 0 count for nothing: all of them together are none.
         rows = holdouts[0].valid_rows
-        unweighted = rows is not None and sample_weight is not None
-        if not holdouts[0].has_validation or (unweighted and not sample_weight[rows].any()):
+        counting = None if rows is None or sample_weight is None else sample_weight[rows]
+        if not holdouts[0].has_validation or (counting is not None and not counting.any()):
             raise _nothing_to_learn_from(ensemble)
         if not all_agree(holdouts):
             requirement = (
@@ -185,7 +185,7 @@ def has_given_weights(ensemble: BaseSnapshotEnsemble) -> bool:
     return ensemble.weights is not None and not isinstance(ensemble.weights, str)
 
 
-def given_weights(ensemble: BaseSnapshotEnsemble, n_members: int) -> npt.NDArray[Any]:
+def given_weights(ensemble: BaseSnapshotEnsemble, n_members: int) -> Array:
     """Return the weights that the user gave the members, checked, so that they sum to 1.
 
     Raises
@@ -199,13 +199,9 @@ def given_weights(ensemble: BaseSnapshotEnsemble, n_members: int) -> npt.NDArray
         raise ParameterTypeError(ensemble, "weights", requirement, ensemble.weights)
     if len(items) != n_members:
         raise ParameterValueError(ensemble, "weights", requirement, ensemble.weights)
-    try:
-        # A sum with 0 makes an int of a bool, which check_number takes for no number.
-        weights = np.array([check_number(ensemble, "weights", w + 0, at_least=0) for w in items])
-    except ParameterValueError:
-        # The message below shows all weights, not one of them.
-        weights = np.zeros(n_members)
-    if not weights.any():
-        requirement = "be finite, at least 0 and not all 0"
-        raise ParameterValueError(ensemble, "weights", requirement, ensemble.weights)
-    return normalized(weights)
+    with suppress(OverflowError):  # an int beyond the range of floats
+        weights = np.array(items, dtype=float)
+        if np.isfinite(weights).all() and (weights >= 0).all() and weights.any():
+            return normalized(weights)
+    requirement = "be finite, at least 0 and not all 0"
+    raise ParameterValueError(ensemble, "weights", requirement, ensemble.weights)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.utils import Bunch
 from skorch import NeuralNet
@@ -20,6 +19,7 @@ from sklr._module_state import module_state
 from sklr._training._data import AdaptedDataset
 from sklr._training._target import replace_schedule
 from sklr.ensemble._prediction import make_member
+from sklr.ensemble._selection import Array
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
@@ -103,6 +103,7 @@ def load(ensemble: BaseSnapshotEnsemble, path: str | PathLike[str]) -> None:
         raise CheckpointError(
             f"{folder} holds no {type(ensemble).__name__} but a {values['kind']}."
         )
+    # Learned weights would be taken for given ones, or an average for a member.
     if values["params"] != _params(ensemble):
         saved = ", ".join(f"{name}={value!r}" for name, value in values["params"].items())
         raise CheckpointError(
@@ -187,7 +188,7 @@ def _params(ensemble: BaseSnapshotEnsemble) -> dict[str, Any]:
     return {"weights": weights, "combine": ensemble.combine}
 
 
-def _classes(dtype: str, items: list[Any]) -> npt.NDArray[Any]:
+def _classes(dtype: str, items: list[Any]) -> Array:
     """Return labels that were read from a manifest, checked before memory is taken for them."""
     kind = np.dtype(dtype)
     # Each item takes as much memory as the dtype says, which need not be what the text does.

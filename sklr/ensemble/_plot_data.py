@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sklr._validation import ParameterTypeError, ParameterValueError
 from sklr.ensemble._diversity import diversity
-from sklr.ensemble._selection import places_in_runs
+from sklr.ensemble._selection import Array, places_in_runs
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
-
-Array = npt.NDArray[Any]
 
 FROM_ENSEMBLE = "SnapshotDisplay.from_ensemble"
 
@@ -56,6 +53,7 @@ def snapshot_plot_data(ensemble: BaseSnapshotEnsemble, X: Any, y: Any) -> dict[s
         "rates": np.concatenate([np.array(of_epoch, dtype=float) for of_epoch in rates]),
         "losses": _column(history, "train_loss"),
         "valid_losses": _column(history, "valid_loss") if has_valid_loss else None,
+        # Epochs may differ in length, as those that Ctrl-C or a callback ends early.
         "snapshot_epochs": np.interp(ensemble.snapshot_steps_, done, ends),
         "error_name": f"validation error{'' if is_classifier else ' (1 - R²)'}",
         **(_known(ensemble, y) if X is None else _measured(ensemble, X, y)),

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.base import clone
 from skorch import NeuralNet, NeuralNetBinaryClassifier, NeuralNetClassifier, NeuralNetRegressor
@@ -22,8 +21,7 @@ from sklr._training._bfloat16 import nonlinearity, predict_in_float32
 from sklr._training._seeding import seeded
 from sklr._validation import ParameterValueError
 from sklr.data import ArrayDataset
-
-Array = npt.NDArray[Any]
+from sklr.ensemble._selection import Array
 
 ROWS = 2_048
 """Samples in a slice at most: more gain nothing on a CPU, and need more memory."""
@@ -58,6 +56,7 @@ def make_member(net: NeuralNet, state: ModuleState, *, share: bool = False) -> N
     share : bool, default=False
         Whether the module uses the state's tensors themselves, if it can, and no copies.
     """
+    # The initial weights are drawn, and then replaced.
     with seeded(0):
         member = clone(net).initialize()
     predict_in_float32(member)
@@ -143,6 +142,7 @@ def joined(parts: Iterator[Array], n_samples: int | None, axis: int = 0) -> Arra
     if n_samples is None:
         return np.concatenate(list(parts), axis=axis)
     end = 0
+    # All slices are used up even if there are too many, for the message, and for `finite_only`.
     for part in parts:
         if end == 0:
             whole = np.empty((*part.shape[:axis], n_samples, *part.shape[axis + 1 :]), part.dtype)
@@ -187,6 +187,7 @@ def _of_batches(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]
 
 def _of_slices(members: Sequence[NeuralNet], X: Any) -> Iterator[Iterator[Any]]:
     """Yield the members' outputs for each slice of the samples."""
+    # As skorch's evaluation_step, which is not called here, does for each batch.
     for member in members:
         member.module_.eval()
     slices = _Slices(members, X)

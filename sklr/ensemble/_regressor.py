@@ -15,9 +15,10 @@ from sklr._training._dry_run import DryRun
 from sklr._training._evaluation import squared_errors
 from sklr._training._labels import flat_targets
 from sklr._validation import ParameterValueError
-from sklr.ensemble._base import Array, BaseSnapshotEnsemble
+from sklr.ensemble._base import BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, spread
-from sklr.ensemble._export import voting_regressor
+from sklr.ensemble._export import RegressorMember, fitted_voting
+from sklr.ensemble._selection import Array
 
 
 class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
@@ -137,7 +138,7 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
     def _finish(self, output: Array) -> Array:
         return output.reshape(len(output))
 
-    def _comparable(self, y: Any) -> Array:
+    def _comparable(self, y: Array) -> Array:
         return np.asarray(y).reshape(len(y))
 
     def _score_of(self, output: Array, y: Array, weights: Array | None) -> float:
@@ -215,4 +216,4 @@ class SnapshotEnsembleRegressor(RegressorMixin, BaseSnapshotEnsemble):
         VotingRegressor
             Fitted; it makes the same predictions.
         """
-        return voting_regressor(self)
+        return fitted_voting(VotingRegressor, self, RegressorMember)

@@ -20,12 +20,12 @@ MATERIAL = 0.02
 """Fraction of a loss by which another must exceed it to be worth a warning."""
 
 
-def normalized(weights: Any) -> Array:
+def normalized(weights: npt.ArrayLike) -> Array:
     """Return weights that sum to 1, in proportion to finite ones that are not all 0."""
-    weights = np.asarray(weights, dtype=float)
+    array = np.asarray(weights, dtype=float)
     # Sums of the largest floats overflow, and quotients of the smallest underflow.
-    weights = weights / weights.max()
-    return np.asarray(weights / weights.sum())
+    array = array / array.max()
+    return np.asarray(array / array.sum())
 
 
 def weighted_mean(outputs: Array, weights: Array | None) -> Array:

@@ -176,6 +176,7 @@ class SnapshotDisplay:
         n_epochs = len(self.epochs)
         per_epoch = f"have one value for each of the {n_epochs} epochs"
         of_errors = None if self.member_errors is None else self.member_errors.shape
+        # A square has as many columns as rows, however many these are.
         side = None if self.correlation is None else len(self.correlation)
         for name, expected, requirement in (
             ("epochs", (max(n_epochs, 1),), "have at least one epoch"),
@@ -192,10 +193,11 @@ class SnapshotDisplay:
     def _draw_training(self, ax: Axes) -> None:
         """Draw losses, the rate behind them, and the times of the snapshots."""
         self.ax_rate_ = self._draw_rates(ax) if self.rates.size else None
+        name = "snapshot" if len(self.snapshot_epochs) == 1 else "snapshots"
         for index, epoch in enumerate(self.snapshot_epochs):
-            label = "snapshots"[: -1 if len(self.snapshot_epochs) == 1 else None]
-            label_once = label if index == 0 else None
-            ax.axvline(epoch, color="C3", linestyle=":", linewidth=1.2, zorder=1, label=label_once)
+            # Only the first line has a label, so that the legend has one entry for all.
+            label = name if index == 0 else None
+            ax.axvline(epoch, color="C3", linestyle=":", linewidth=1.2, zorder=1, label=label)
         style: dict[str, Any] = {"marker": "." if len(self.epochs) <= 30 else "", "zorder": 3}
         ax.plot(self.epochs, self.losses, color="C0", label="training loss", **style)
         if self.valid_losses is not None:
@@ -203,6 +205,7 @@ class SnapshotDisplay:
         ax.set(xlabel="epoch", ylabel="loss")
         ax.set_title("training", fontsize="medium")
         ax.locator_params("x", integer=True)
+        # The legend would hide the loss of the first epochs, which is the highest.
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + HEADROOM * (high - low))
         add_legend(ax, "upper right", ncols=2)
@@ -212,12 +215,14 @@ class SnapshotDisplay:
         behind = ax.twinx()
         edges = np.linspace(self.epochs[0] - 1, self.epochs[-1], len(self.rates) + 1)
         style: dict[str, Any] = {"color": "0.75", "linewidth": 1.2}
+        # As steps: a rate holds from the start of its part to the end.
         behind.stairs(self.rates, edges, baseline=None, **style)
         # An empty line enters the rates into the legend of the axes in front.
         ax.plot([], [], label="learning rate", **style)
         behind.set_ylabel("learning rate", color="0.4")
         behind.tick_params(axis="y", colors="0.4")
         behind.set_ylim(0, (1 + HEADROOM) * behind.get_ylim()[1])
+        # matplotlib draws a twin in front. The losses must be, with nothing that hides the rates.
         ax.set_zorder(behind.get_zorder() + 1)
         ax.patch.set_visible(False)
         return behind
