@@ -101,6 +101,23 @@ def test_a_split_that_makes_training_data_of_its_own_is_asked_again():
     assert FixedSplit(found, validate=False)(Dataset(X_DIGITS, Y_DIGITS))[1] is None
 
 
+def test_a_split_of_too_few_samples_is_named():
+    net = make_classifier(train_split=ValidSplit(5, stratified=True))
+    text = (
+        r"The 'train_split' parameter of NeuralNetClassifier must be able to split the data "
+        r"\(n_splits=5 cannot be greater than the number of members in each class\): .* "
+        r"or train_split=None\. Got ValidSplit\(cv=5, stratified=True\) instead\."
+    )
+    with pytest.raises(ValueError, match=text):
+        own_holdout(net, X_DIGITS[:5], Y_DIGITS[:5], seed=0)
+
+    def own(dataset, y=None):
+        raise ValueError("in the author's words")
+
+    with pytest.raises(ValueError, match=r"^in the author's words$"):
+        own_holdout(make_classifier(train_split=own), X_DIGITS, Y_DIGITS, seed=0)
+
+
 def test_the_fixed_split_takes_the_rows_of_whatever_it_is_given():
     found = own_holdout(make_classifier(train_split=ValidSplit(5)), X_DIGITS, Y_DIGITS, seed=0)
     other = Dataset(np.arange(500), None)

@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset, Subset
 
 from sklr._training._inputs import n_samples, take_rows
 from sklr._training._seeding import seeded, seeded_without_turn
+from sklr._validation import Description, ParameterValueError
 
 Rows = npt.NDArray[np.intp]
 
@@ -146,7 +147,13 @@ def own_holdout(
     # Another callable is code of the user's, which may train in threads of its own.
     is_known = isinstance(net.train_split, ValidSplit)
     with (seeded if is_known else seeded_without_turn)(seed):
-        train, valid = net.train_split(whole, **params)
+        try:
+            train, valid = net.train_split(whole, **params)
+        except ValueError as error:
+            # What another callable raises is in its author's words.
+            if not is_known:
+                raise
+            raise _cannot_split(net, error) from error
     if isinstance(train, Subset) and train.dataset is whole:
         rows = np.asarray(train.indices)
         if isinstance(valid, Subset) and valid.dataset is whole:
@@ -155,6 +162,17 @@ def own_holdout(
     if train is whole:
         return Holdout(dataset=valid)
     return Holdout(dataset=valid, split=net.train_split, n_train=len(train))
+
+
+def _cannot_split(net: NeuralNet, error: ValueError) -> ParameterValueError:
+    """Return the error of scikit-learn's splitters as one that names the net's parameter."""
+    requirement = (
+        f"be able to split the data ({str(error).strip().rstrip('.')}): give it more samples, or "
+        "the net a ValidSplit with fewer folds or without stratification, or train_split=None"
+    )
+    split = net.train_split
+    got = Description(f"ValidSplit(cv={split.cv!r}, stratified={split.stratified!r})")
+    return ParameterValueError(net, "train_split", requirement, got)
 
 
 def random_holdout(net: NeuralNet, X: Any, y: Any, *, seed: int) -> Holdout:
