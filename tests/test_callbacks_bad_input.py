@@ -211,8 +211,8 @@ TOGETHER = [
      "The 'warmup' parameter of CosineDecay must be shorter than the training of 25 steps. "
      "Got 5 instead."),
     (FastGeometric(n_cycles=6), ValueError,
-     "The 'n_cycles' parameter of FastGeometric must be at least 1 and at most the steps left "
-     "after pre-training=5. Got 6 instead."),
+     "The 'n_cycles' parameter of FastGeometric must be at most 5, the steps that are left of 25 "
+     "after the pre-training of pretrain_fraction=0.8. Got 6 instead."),
     (CyclicalLR(step_size=0.03, unit="fraction", n_epochs=3), ValueError,
      "The 'step_size' parameter of CyclicalLR must be at least one training batch: unit 'fraction' "
      "has 15 of them. Got 0.03 instead."),

@@ -420,9 +420,13 @@ class FastGeometric(BaseSchedule):
         self._integer("n_steps", at_least=1)
         self._number("pretrain_fraction", at_least=0, below=1)
         cycle_steps = self.n_steps - self._pretrain_steps
-        self._integer(
-            "n_cycles", at_least=1, at_most=("the steps left after pre-training", cycle_steps)
-        )
+        self._integer("n_cycles", at_least=1)
+        if self.n_cycles > cycle_steps:
+            requirement = (
+                f"be at most {cycle_steps}, the steps that are left of {self.n_steps} after the "
+                f"pre-training of pretrain_fraction={self.pretrain_fraction:g}"
+            )
+            raise ParameterValueError(self, "n_cycles", requirement, self.n_cycles)
 
     @property
     def _pretrain_steps(self) -> int:
