@@ -210,6 +210,9 @@ TOGETHER = [
     (CosineDecay(warmup=5), ValueError,
      "The 'warmup' parameter of CosineDecay must be shorter than the training of 25 steps. "
      "Got 5 instead."),
+    (CosineDecay(warmup=1e308), ValueError,
+     "The 'warmup' parameter of CosineDecay must be a finite number of training batches. "
+     "Got 1e+308 instead."),
     (FastGeometric(n_cycles=6), ValueError,
      "The 'n_cycles' parameter of FastGeometric must be at most 5, the steps that are left of 25 "
      "after the pre-training of pretrain_fraction=0.8. Got 6 instead."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from sklr._validation import (
@@ -101,6 +102,8 @@ class NamedSchedule(ScheduleCallback):
 
     def _steps(self, name: str, value: float, plan: Plan) -> float:
         steps = float(value) * self._unit_steps(plan)
+        if math.isinf(steps):
+            raise ParameterValueError(self, name, "be a finite number of training batches", value)
         if round(steps) == 0:
             requirement = (
                 f"be at least one training batch: unit {self.unit!r} has "
