@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from nets import X_DIGITS, Y_DIGITS, make_classifier, make_regressor, weights
+from nets import MLP, X_DIGITS, Y_DIGITS, Still, make_classifier, make_regressor, weights
 from scipy.stats import entropy, ttest_1samp
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes
@@ -182,7 +182,7 @@ def test_members_that_make_the_rest_worse_are_told():
         for proba in ensemble.staged_predict_proba(X_DIGITS[rows])
     ]
     assert f"a validation loss of {losses[0]:.3g}, all together one of {losses[2]:.3g}" in text
-    assert "use weights='greedy' or n_members=1" in text
+    assert "use weights='greedy' or n_members=1, which is the single net." in text
     # What is advised is no reason to warn.
     for advised in ({"n_members": 1}, {"weights": "greedy"}):
         clone(ensemble).set_params(**advised).fit(X_DIGITS, WORDS)
@@ -211,9 +211,40 @@ def test_weak_members_of_runs_and_of_a_regressor_are_told():
     with pytest.warns(UserWarning, match="The last 1 of 3 members of each run have a validation"):
         SnapshotEnsemble(WEAK, schedule=EVEN, n_runs=2, random_state=0).fit(X_DIGITS, WORDS)
     X, y = load_diabetes(return_X_y=True)
-    net = make_regressor(lr=0.001, max_epochs=9, train_split=ValidSplit(5))
+    net = make_regressor(lr=0.01, max_epochs=9, train_split=ValidSplit(5))
     with pytest.warns(UserWarning, match=r"members have a validation loss of .*n_members=1"):
-        SnapshotEnsembleRegressor(net, schedule=EVEN, random_state=0).fit(scale(X), y / 100)
+        SnapshotEnsembleRegressor(net, schedule=EVEN, random_state=0).fit(scale(X), scale(y))
+
+
+@pytest.mark.parametrize("params", [{}, {"weights": "greedy"}, {"n_members": 1}])
+def test_members_that_have_learned_nothing_are_told(params):
+    net = make_classifier(Still, train_split=ValidSplit(5, stratified=True))
+    ensemble = SnapshotEnsemble(net, schedule=EVEN, random_state=0, **params)
+    count = "The only member is not" if "n_members" in params else "None of the 3 members is"
+    text = f"{count} better on the validation data than always predicting the shares of the classes"
+    with pytest.warns(UserWarning, match=text) as seen:
+        ensemble.fit(X_DIGITS, WORDS)
+    assert len(seen) == 1
+    assert "(least loss 2.3, against 2.3): the ensemble is of no use yet" in str(seen[0].message)
+    X, y = load_diabetes(return_X_y=True)
+    net = make_regressor(lr=1e-6, train_split=ValidSplit(5))
+    regressor = SnapshotEnsembleRegressor(net, schedule=EVEN, random_state=0, **params)
+    with pytest.warns(UserWarning, match="than always predicting the mean") as seen:
+        regressor.fit(scale(X), y / 100)
+    assert len(seen) == 1
+
+
+def test_accurate_members_of_a_high_loss_have_learned():
+    class TooSure(MLP):
+        def forward(self, X):
+            outputs = super().forward(X)
+            return outputs if self.training else 1000 * outputs
+
+    net = make_classifier(TooSure, max_epochs=20, train_split=ValidSplit(5, stratified=True))
+    schedule = SnapshotCosine(n_cycles=1)
+    ensemble = SnapshotEnsemble(net, schedule=schedule, random_state=0).fit(X_DIGITS, WORDS)
+    assert ensemble.history_[-1, "valid_loss"] > np.log(10)
+    assert ensemble.member_scores_[0] > 0.8
 
 
 @given(seed=st.integers(0, 200))
@@ -514,7 +545,7 @@ def test_averages_that_hurt_are_told():
 
 def test_an_average_that_is_hardly_worse_is_not_told():
     """A barrier above 0, but within a fiftieth of the loss."""
-    net = make_classifier(max_epochs=12, lr=0.01, train_split=ValidSplit(5, stratified=True))
+    net = make_classifier(max_epochs=12, lr=0.05, train_split=ValidSplit(5, stratified=True))
     cycles = SGDR(cycle_length=3)
     for seed in range(4):
         ensemble = SnapshotEnsemble(net, schedule=cycles, combine="parameters", random_state=seed)

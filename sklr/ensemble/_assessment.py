@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
 
 
+MIN_SAMPLES = 30
+"""Of fewer validation samples noise says whether a member is better than a constant prediction."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Data that members are assessed on.
@@ -110,13 +114,14 @@ def assess_members(ensemble: BaseSnapshotEnsemble, sample: Sample | None) -> Non
             [ensemble._score_of(output, sample.y, sample.weights) for output in outputs]
         )
         in_loss = ensemble._loss_weights(sample.y, sample.weights)
+        at_chance = _warn_of_chance(ensemble, outputs, sample.y, in_loss)
         if isinstance(ensemble.weights, str):
             weights = greedy_weights(
                 outputs, lambda mean: mean_of_samples(ensemble._losses_of(mean, sample.y), in_loss)
             )
         # Weights that the user gave are their own choice; an average of parameters has a warning of
         # its own.
-        elif ensemble.weights is None and ensemble.combine == "predictions":
+        elif ensemble.weights is None and ensemble.combine == "predictions" and not at_chance:
             _warn_of_weak_members(ensemble, outputs, sample.y, in_loss)
     if has_given_weights(ensemble):
         weights = given_weights(ensemble, len(ensemble.estimators_))
@@ -145,8 +150,42 @@ def _warn_of_weak_members(
         f"The last {best} of {len(losses)} members{each} have a validation loss of {least:.3g}, "
         f"all together one of {whole:.3g}: the earlier ones are weak. A higher learning rate (see "
         "LRRangeSearch) or a longer training makes better ones; else use weights='greedy' or "
-        f"n_members={best}."
+        f"n_members={best}{', which is the single net' if best == 1 else ''}."
     )
+
+
+def _warn_of_chance(
+    ensemble: BaseSnapshotEnsemble, outputs: Array, y: Array, weights: Array | None
+) -> bool:
+    """Warn if no member is better than a constant prediction; return whether that is so."""
+    counts = np.ones(len(y)) if weights is None else weights
+    if np.count_nonzero(counts) < MIN_SAMPLES:
+        return False
+    decisions = ensemble._decisions(outputs)
+    # The constant of least loss: the shares of the classes, or the mean.
+    constant = np.average(y, weights=counts)
+    if decisions is not None:
+        constant = np.bincount(y, counts, minlength=outputs.shape[-1]) / counts.sum()
+    least = ensemble._losses_of(np.broadcast_to(constant, outputs[0].shape), y)
+    losses = [mean_of_samples(ensemble._losses_of(output, y), weights) for output in outputs]
+    known = mean_of_samples(least, weights)
+    # Any lower loss has learned something, but for rounding; one that is not finite has not.
+    if known == 0 or any(loss < known * (1 - 1e-6) for loss in losses):
+        return False
+    if decisions is not None:
+        # Probabilities that are too sure of themselves have a high loss, however accurate they are.
+        wrong = (y != np.argmax(constant)).astype(float)
+        if any(is_materially_higher(wrong, (y != own).astype(float), weights) for own in decisions):
+            return False
+    n_members = len(outputs)
+    what = "The only member is not" if n_members == 1 else f"None of the {n_members} members is"
+    always = "the mean" if decisions is None else "the shares of the classes"
+    warn(
+        f"{what} better on the validation data than always predicting {always} (least loss "
+        f"{min(losses):.3g}, against {known:.3g}): the ensemble is of no use yet. Find a learning "
+        "rate with LRRangeSearch, train longer, and check the data and the net."
+    )
+    return True
 
 
 def assess_average(ensemble: BaseSnapshotEnsemble, average: NeuralNet, sample: Sample) -> None:
