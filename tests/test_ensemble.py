@@ -294,7 +294,7 @@ def test_regressor_is_votingregressor(diabetes):
 BAD_PARAMS = [
     ({"n_snapshots": 0}, ValueError, "'n_snapshots' parameter of SnapshotEnsemble must be at"),
     ({"n_snapshots": 2.0}, TypeError, "'n_snapshots' parameter of SnapshotEnsemble must be an"),
-    ({"n_snapshots": 31}, ValueError, "'n_snapshots' parameter .* pre-training=30 .* Got 31"),
+    ({"n_snapshots": 31}, ValueError, "'n_snapshots' parameter .* at most 30, .* of 60 .* Got 31"),
     (
         {"n_members": 0},
         ValueError,

@@ -195,19 +195,18 @@ def _packed(value: object, path: str, tensors: dict[Any, tuple[str, torch.Tensor
     tensors : dict
         Gets the tensors and their names, by their places in memory: equal ones are written once.
     """
-    if isinstance(value, torch.Tensor | np.ndarray):
-        kind = "array" if isinstance(value, np.ndarray) else "tensor"
-        tensor = (
-            # A copy, since torch warns of arrays that cannot be written to.
-            value.detach() if isinstance(value, torch.Tensor) else torch.from_numpy(value.copy())
-        )
+    if isinstance(value, np.ndarray):
+        # A copy, since torch warns of arrays that cannot be written to.
+        return {"array": _packed(torch.from_numpy(value.copy()), path, tensors)["tensor"]}
+    if isinstance(value, torch.Tensor):
+        tensor = value.detach()
         if tensor.layout != torch.strided:
             raise TypeError(f"a tensor of layout {tensor.layout}")
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         # All empty tensors have one address.
         key = place if tensor.numel() else path
         name, _ = tensors.setdefault(key, (path, tensor))
-        return {kind: name}
+        return {"tensor": name}
     if isinstance(value, dict):
         items = [[key, _packed(item, f"{path}/{key}", tensors)] for key, item in value.items()]
         return {"dict": items}

@@ -99,6 +99,7 @@ def dry_run(net: NeuralNet, X: Any, y: Any) -> DryRun:
     with seeded(0):
         begin_training(untrained, X, y)
         reference = _reference_lr(untrained)
+        # A Dataset gives what it gives: nothing can be set in it.
         if isinstance(X, Dataset):
             return DryRun({}, None, reference)
         params: dict[str, Any] = {}

@@ -82,6 +82,7 @@ class Labels:
             matched with labels.
         """
         binary = isinstance(net, NeuralNetBinaryClassifier)
+        # Losses of one output, such as BCEWithLogitsLoss, take floats.
         dtype = np.dtype(np.float32 if binary else np.int64)
         if getattr(net, "classes", None) is not None:
             return cls(*_of_classes(net, seen), dtype)
@@ -113,6 +114,7 @@ class Labels:
 
     def indices(self, encoded: Any) -> npt.NDArray[np.intp]:
         """Return the index in `classes` of each encoded label."""
+        # Codes are sorted only if no label was named out of order.
         order = np.argsort(self.codes)
         places = np.searchsorted(self.codes[order], np.asarray(encoded).astype(np.int64))
         return np.asarray(order[places])
@@ -200,6 +202,7 @@ def _of_classes(net: NeuralNet, seen: Array) -> tuple[Array, npt.NDArray[np.int6
 
 def _own_places(labels: Array, n_outputs: int) -> npt.NDArray[np.int64] | None:
     """Return labels that are themselves indices of outputs; None if they are not."""
+    # They are sorted, so that the first and the last are the extremes.
     if labels.dtype.kind not in "biu" or labels[0] < 0 or labels[-1] >= n_outputs:
         return None
     return labels.astype(np.int64)

@@ -153,6 +153,7 @@ class BaseSnapshotEnsemble(
 
     def _forget(self) -> None:
         """Remove the attributes of an earlier fit."""
+        # Private ones may stay: they are only read if the ensemble is fitted.
         for name in [name for name in vars(self) if name.endswith("_") and name[0] != "_"]:
             delattr(self, name)
 
@@ -163,6 +164,7 @@ class BaseSnapshotEnsemble(
         """Return validated X, and the y that belongs to it as the net's loss takes it."""
         X = check_inputs(self, X, reset=True)
         # skorch's Dataset without targets would give zeros for them.
+        # A Dataset without such an attribute is read to see whether it has targets.
         if y is None and isinstance(X, Dataset) and getattr(X, "y", X) is not None:
             y = read_targets(self.estimator, X)
         check_targets_given(self, X, y, required=True)

@@ -25,7 +25,7 @@ from sklr._warnings import warn
 from sklr.callbacks._base import ScheduleCallback
 from sklr.ensemble._base import BaseSnapshotEnsemble
 from sklr.ensemble._diversity import Uncertainty, entropy_parts
-from sklr.ensemble._export import voting_classifier
+from sklr.ensemble._export import ClassifierMember, fitted_voting
 from sklr.ensemble._prediction import is_skorchs
 from sklr.ensemble._selection import Array
 
@@ -384,6 +384,7 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         if self.voting == "hard":
             return np.asarray(self._choices(X).T)
         outputs = self._outputs(X)
+        # As VotingClassifier: all classes of the first member, then those of the next.
         return np.hstack(list(outputs)) if self.flatten_transform else outputs
 
     def to_voting(self) -> VotingClassifier:
@@ -394,7 +395,17 @@ class SnapshotEnsemble(ClassifierMixin, BaseSnapshotEnsemble):
         VotingClassifier
             Fitted; it makes the same predictions.
         """
-        return voting_classifier(self)
+        voting = fitted_voting(
+            VotingClassifier,
+            self,
+            lambda net, n_features: ClassifierMember(net, n_features, self._labels),
+            voting=self.voting,
+            flatten_transform=self.flatten_transform,
+        )
+        # It decodes what the members predict: the labels as the user knows them.
+        voting.le_ = self.le_
+        voting.classes_ = self.classes_
+        return voting
 
     def _column_names(self) -> list[str]:
         names = super()._column_names()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.ensemble import VotingClassifier
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_array, check_is_fitted
 from skorch import NeuralNet
@@ -24,7 +23,6 @@ from sklr.ensemble._selection import Array
 
 if TYPE_CHECKING:
     from sklr.ensemble._base import BaseSnapshotEnsemble
-    from sklr.ensemble._classifier import SnapshotEnsemble
 
 
 class Member(BaseEstimator):
@@ -98,21 +96,6 @@ class RegressorMember(RegressorMixin, Member):
     def predict(self, X: Any) -> Array:
         """Return values of shape (n_samples,)."""
         return flat(self.net.predict(_as_array(X)))
-
-
-def voting_classifier(ensemble: SnapshotEnsemble) -> VotingClassifier:
-    """Return a fitted VotingClassifier of a classifier's members."""
-    voting = fitted_voting(
-        VotingClassifier,
-        ensemble,
-        lambda net, n_features: ClassifierMember(net, n_features, ensemble._labels),
-        voting=ensemble.voting,
-        flatten_transform=ensemble.flatten_transform,
-    )
-    # It decodes what the members predict: the labels as the user knows them.
-    voting.le_ = ensemble._labels.encoder
-    voting.classes_ = voting.le_.classes_
-    return voting
 
 
 def fitted_voting(

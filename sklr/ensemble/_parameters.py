@@ -56,6 +56,7 @@ def check_params(ensemble: BaseSnapshotEnsemble) -> None:
         raise ParameterValueError(ensemble, "n_runs", requirement, n_runs)
     if isinstance(ensemble.weights, str):
         check_option(ensemble, "weights", ensemble.weights, ("greedy",))
+        # Whether a split leaves rows to validate on is checked later, when there is data.
         if not net.train_split:
             raise _nothing_to_learn_from(ensemble)
     folder, schedule = ensemble.checkpoint_dir, ensemble.schedule
@@ -110,6 +111,7 @@ def choose_schedule(ensemble: BaseSnapshotEnsemble) -> ScheduleCallback:
     if own is not None:
         return own
     named = named_callbacks(ensemble.estimator)
+    # Two schedules would write the rate in turn.
     if any(isinstance(callback, LRScheduler) for _, callback in named):
         requirement = (
             "hold a schedule of sklr.callbacks, or none, in place of skorch's LRScheduler, which "
@@ -128,6 +130,7 @@ def in_terms_of_snapshots(ensemble: BaseSnapshotEnsemble) -> Iterator[None]:
         yield
     except ParameterError as error:
         _, own = find_schedule(ensemble.estimator)
+        # The cycles of any other schedule are a parameter of its own.
         if error.name != "n_cycles" or ensemble.schedule is not None or own is not None:
             raise
         requirement = f"{error.requirement} (training batches)"

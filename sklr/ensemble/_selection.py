@@ -52,6 +52,7 @@ def staged_means(
     places = places_in_runs(members_of_runs)
     for count in range(1, places.max() + 1):
         last = places <= count
+        # Each stage by itself: the weights of the members that it has must sum to 1.
         chosen = normalized(weights[last]) if weights[last].any() else None
         yield weighted_mean(outputs[last], chosen)
 
@@ -131,6 +132,7 @@ def is_materially_higher(losses: Array, others: Array, weights: Array | None = N
     weights : ndarray of shape (n_samples,), default=None
         Weights of the samples.
     """
+    # The statistics of an infinite loss would be NaN, which is never greater than anything.
     if not np.isfinite(losses).all():
         return bool(np.isfinite(others).all())
     weights = np.ones(len(losses)) if weights is None else weights
