@@ -294,7 +294,9 @@ def _read_manifest(folder: Path, shape: dict[str, Any]) -> dict[str, Any]:
 
 
 def _altered(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path} is truncated or altered: {reason}.")
+    return CheckpointError(
+        f"{path} is truncated or altered: {reason}. Remove its folder, or name another."
+    )
 
 
 def _size(path: Path) -> int:
