@@ -304,7 +304,11 @@ BAD_PARAMS = [
     ({"voting": "loud"}, ValueError, "'voting' parameter of SnapshotEnsemble must be one of"),
     ({"voting": None}, TypeError, "'voting' parameter of SnapshotEnsemble must be one of"),
     ({"weights": [1, 2]}, ValueError, "'weights' parameter .* a sequence of 5 numbers"),
-    ({"weights": "best"}, ValueError, "'weights' parameter .* one of 'greedy'"),
+    (
+        {"weights": "best"},
+        ValueError,
+        "'weights' parameter .* 'greedy', a sequence of numbers, one a member, or None\\.",
+    ),
     ({"weights": [1, 2, 3, 4, "5"]}, TypeError, "'weights' parameter .* of 5 numbers"),
     ({"weights": [1, 2, 3, 4, np.nan]}, ValueError, "'weights' parameter .* be finite"),
     ({"flatten_transform": "x"}, TypeError, "'flatten_transform' parameter .* True or False"),
@@ -365,6 +369,10 @@ def test_bad_data_is_refused_as_scikit_learn_does():
     wrong[0, 0] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         SnapshotEnsemble(make_classifier()).fit(wrong, Y_DIGITS)
+    single = make_classifier(module__n_outputs=1)
+    text = r"each of the 2 classes; skorch's NeuralNetBinaryClassifier is .*\. Got 1 instead"
+    with pytest.raises(ValueError, match=text):
+        SnapshotEnsemble(single).fit(X_DIGITS, Y_DIGITS % 2)
     with pytest.raises(ValueError, match=r"each of the 10 classes\. Got 2 instead"):
         fit(net=make_classifier(module__n_outputs=2))
 

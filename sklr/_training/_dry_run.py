@@ -67,6 +67,8 @@ class DryRun:
         """
         if self.output_shape is not None and self.output_shape[-1] < n_outputs:
             requirement = f"have an output for each of the {n_outputs} classes"
+            if n_outputs == 2:
+                requirement += "; skorch's NeuralNetBinaryClassifier is the net for a single one"
             raise ParameterValueError(owner, "estimator", requirement, self.output_shape[-1])
 
     def check_prediction(self, X: Any) -> None:

@@ -55,7 +55,9 @@ def check_params(ensemble: BaseSnapshotEnsemble) -> None:
         requirement = "be 1 with combine='parameters': runs end in different basins"
         raise ParameterValueError(ensemble, "n_runs", requirement, n_runs)
     if isinstance(ensemble.weights, str):
-        check_option(ensemble, "weights", ensemble.weights, ("greedy",))
+        if ensemble.weights != "greedy":
+            requirement = "be 'greedy', a sequence of numbers, one a member, or None"
+            raise ParameterValueError(ensemble, "weights", requirement, ensemble.weights)
         # Whether a split leaves rows to validate on is checked later, when there is data.
         if not net.train_split:
             raise _nothing_to_learn_from(ensemble)
