@@ -115,8 +115,9 @@ class Failing(MLP):
 
 def test_an_exception_reaches_the_user_and_leaves_the_state():
     states = torch.get_rng_state(), random.getstate()
-    with pytest.raises(RuntimeError, match="no forward"):
+    with pytest.raises(ValueError, match=r"cannot predict X of .*: no forward") as raised:
         search(make_classifier(module=Failing))
+    assert type(raised.value.__cause__) is RuntimeError
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1] == random.getstate()
 
