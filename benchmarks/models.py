@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import nn
 
 
@@ -12,6 +13,7 @@ def mlp(
     sizes: Sequence[int],
     activation: Callable[[], nn.Module] = nn.ReLU,
     batch_norm: bool = False,
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """Make a multilayer perceptron with activations between its layers."""
     layers: list[nn.Module] = []
@@ -20,7 +22,10 @@ def mlp(
         if batch_norm:
             layers.append(nn.BatchNorm1d(n_out))
         layers.append(activation())
-    return nn.Sequential(*layers[: -2 if batch_norm else -1])
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+    # Nothing but the linear layer is left of the last.
+    return nn.Sequential(*layers[: -1 - bool(batch_norm) - bool(dropout)])
 
 
 def cnn(side: int, n_channels: int, n_outputs: int, batch_norm: bool = False) -> nn.Sequential:
@@ -34,3 +39,29 @@ def cnn(side: int, n_channels: int, n_outputs: int, batch_norm: bool = False) ->
     return nn.Sequential(
         *layers, nn.Flatten(), nn.Linear(2 * n_channels * (side // 4) ** 2, n_outputs)
     )
+
+
+class Names(nn.Module):
+    """The mean of words' embeddings, and a hidden layer."""
+
+    def __init__(self, n_words: int, n_outputs: int, width: int = 32) -> None:
+        super().__init__()
+        self.embedding = nn.EmbeddingBag(n_words, width, padding_idx=0)
+        self.head = nn.Sequential(nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, n_outputs))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.head(self.embedding(X))
+
+
+class CharCNN(nn.Module):
+    """A convolution over the embeddings of letters, and the largest answer to each filter."""
+
+    def __init__(self, n_letters: int, n_outputs: int, width: int = 32) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_letters, 16, padding_idx=0)
+        self.convolution = nn.Conv1d(16, width, 5, padding=2)
+        self.head = nn.Linear(width, n_outputs)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        letters = self.convolution(self.embedding(X).transpose(1, 2)).relu()
+        return self.head(letters.amax(dim=2))

@@ -43,6 +43,67 @@ def averaged_state(states: Sequence[StateDict], weights: Any = None) -> StateDic
     return average
 
 
+class TrailingAverage:
+    """The average of a module's parameters over about the last tenth of the steps so far.
+
+    The weight of a step grows with the ninth power of its number, so that the average follows a
+    training of any length (Shamir and Zhang's polynomial decay averaging). A net at a rate that is
+    held has, at its averaged weights, about the loss to which a falling rate would bring it.
+
+    References
+    ----------
+    Shamir, Zhang: Stochastic gradient descent for non-smooth optimization: convergence results and
+    optimal averaging schemes. ICML 2013.
+    """
+
+    POWER = 9
+
+    def __init__(self) -> None:
+        self.n_steps = 0
+        self.parameters: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def update(self, module: torch.nn.Module) -> None:
+        """Take the parameters after another step."""
+        self.n_steps += 1
+        if not self.parameters:
+            # Not before the first step, in which lazy layers get theirs.
+            self.parameters = [parameter.detach().clone() for parameter in module.parameters()]
+        weight = (1 + self.POWER) / (self.n_steps + self.POWER)
+        for average, parameter in zip(self.parameters, module.parameters(), strict=True):
+            average.lerp_(parameter, weight)
+
+    @contextmanager
+    def applied(self, net: NeuralNet, batches: Iterable[Any]) -> Iterator[None]:
+        """Give the net the average, with its own statistics of BatchNorm, for a while.
+
+        Parameters
+        ----------
+        net : NeuralNet
+            The net whose module is averaged.
+        batches : iterable
+            Of its training data; read only if it has BatchNorm layers.
+        """
+        module = net.module_
+        before = [parameter.detach().clone() for parameter in module.parameters()]
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        _set_parameters(module, self.parameters)
+        try:
+            reestimate_batch_norm(net, batches)
+            yield
+        finally:
+            _set_parameters(module, before)
+            with torch.no_grad():
+                for name, buffer in module.named_buffers():
+                    buffer.copy_(buffers[name])
+
+
+@torch.no_grad()
+def _set_parameters(module: torch.nn.Module, values: Sequence[torch.Tensor]) -> None:
+    for parameter, value in zip(module.parameters(), values, strict=True):
+        parameter.copy_(value)
+
+
 def reestimate_batch_norm(net: NeuralNet, batches: Iterable[Any]) -> None:
     """Set the running statistics of a net's BatchNorm layers to those of all samples.
 

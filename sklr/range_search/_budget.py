@@ -6,17 +6,31 @@ from dataclasses import dataclass
 
 from sklr._curves import MIN_POINTS
 
+AUTO = "auto"
+LONG = 600
+"""Steps from which on a training is a long one, for which 'auto' is `AUTO_TRAININGS`."""
+AUTO_TRAININGS = 1.5
+AUTO_STEPS = 4
+"""What 'auto' adds for each step that a training is shorter than a long one: in a short training
+seconds buy trials of its whole length, which measure it as it is."""
+
 RAMP_SHARE = 1 / 4
 """Part of the budget that ramps take if trials follow: a mean of two ramps is nearly as good as one
 of four, and trials gain more from the rest."""
 
 SURVIVORS = (8, 4, 2)
-"""Candidates that are trained in each rung of the trials (successive halving)."""
+"""Candidates that are trained in each rung of short trials (successive halving)."""
 RUNGS = (0.042, 0.102, 0.297)
 """Steps that a candidate has had after each rung, as parts of what is left for all trials: they
 add up to the whole, since each rung only goes on from the one before."""
 MIN_FIRST_RUNG = 10
 """Fewer steps in the first rung than this say nothing of a candidate."""
+
+MIN_WHOLE = 5
+"""So many whole trainings find the best rate between two others in most searches: with less, all
+trials are shorter."""
+MAX_SPLITS = 5
+"""Splits that the best rates are trained on at most."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Budget:
     ----------
     steps : int or None
         Steps in all; None if the length of the training is not known.
+    training_steps : int or None
+        Steps of a whole training.
     n_repeats, n_steps : int
         Ramps, and the length of each.
     verify : bool
@@ -36,14 +52,36 @@ class Budget:
     """
 
     steps: int | None
+    training_steps: int | None
     n_repeats: int
     n_steps: int
     verify: bool
     message: str
 
+    def left(self, spent: int) -> int:
+        """Return how many steps are left."""
+        return 0 if self.steps is None else self.steps - spent
+
+
+def allowed_steps(training_steps: int, budget: float | str) -> int:
+    """Return the steps that a budget allows.
+
+    Parameters
+    ----------
+    training_steps : int
+        Steps of a whole training.
+    budget : float or 'auto'
+        Whole trainings. 'auto' is 1.5 of long ones; of a shorter one it is 1.5 of a long one, and
+        four steps more for each step that it is shorter.
+    """
+    if budget == AUTO:
+        missing = max(0, LONG - training_steps)
+        return int(AUTO_TRAININGS * (training_steps + missing)) + AUTO_STEPS * missing
+    return int(float(budget) * training_steps)
+
 
 def share(
-    training_steps: int | None, budget: float, n_repeats: int, n_steps: int, verify: bool
+    training_steps: int | None, budget: float | str, n_repeats: int, n_steps: int, verify: bool
 ) -> Budget:
     """Share the budget between ramps and trials.
 
@@ -51,7 +89,7 @@ def share(
     ----------
     training_steps : int or None
         Steps of the estimator's own whole training; None if that is not known.
-    budget : float
+    budget : float or 'auto'
         Whole trainings to spend.
     n_repeats, n_steps : int
         Ramps and their length, as asked for.
@@ -64,10 +102,10 @@ def share(
     """
     if training_steps is None:
         unknown = "No candidate was verified: the training data has no length to budget for."
-        return Budget(None, n_repeats, n_steps, False, unknown if verify else "")
-    steps = int(budget * training_steps)
+        return Budget(None, None, n_repeats, n_steps, False, unknown if verify else "")
+    steps = allowed_steps(training_steps, budget)
     for_ramps = int(steps * RAMP_SHARE)
-    trials = verify and for_ramps >= n_steps and can_verify(steps - for_ramps)
+    trials = verify and for_ramps >= n_steps and can_verify(steps - for_ramps, training_steps)
     affordable = (for_ramps if trials else steps) // n_steps
     length = n_steps if affordable else max(MIN_POINTS, steps)
     repeats = min(n_repeats, max(1, affordable))
@@ -79,11 +117,12 @@ def share(
     if length < n_steps:
         words.append(f"ramps had {length} of {n_steps} steps")
     message = ""
-    if words:
+    # Fewer ramps are no loss that the user must hear of if 'auto' chose so, and trials follow.
+    if words and not (trials and budget == AUTO):
         # The budget is what the user can change, so it comes first.
         listed = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
         message = f"Raise budget for more: within {steps} steps {listed}."
-    return Budget(steps, repeats, length, trials, message)
+    return Budget(steps, training_steps, repeats, length, trials, message)
 
 
 def more_ramps(budget: Budget, spent: int) -> int:
@@ -98,16 +137,25 @@ def more_ramps(budget: Budget, spent: int) -> int:
     """
     if budget.steps is None:
         return budget.n_repeats
-    left = budget.steps - spent
+    left = budget.left(spent)
     wanted = int(left * RAMP_SHARE) if budget.verify else left
     return min(budget.n_repeats, max(wanted // budget.n_steps, int(left >= budget.n_steps)))
 
 
-def can_verify(left: int) -> bool:
-    """Return whether so many steps are enough for all trials."""
-    return rungs(left)[0][1] >= MIN_FIRST_RUNG
+def can_verify(left: int, training_steps: int) -> bool:
+    """Return whether so many steps are enough for trials, of the whole length or shorter."""
+    return are_whole(left, training_steps) or rungs(left, training_steps)[0][1] >= MIN_FIRST_RUNG
 
 
-def rungs(left: int) -> list[tuple[int, int]]:
-    """Return, for each rung, its number of candidates and the steps that each has had after it."""
-    return [(n, int(part * left)) for n, part in zip(SURVIVORS, RUNGS, strict=True)]
+def are_whole(left: int, training_steps: int) -> bool:
+    """Return whether so many steps are enough for trials of the whole length."""
+    return left >= MIN_WHOLE * training_steps
+
+
+def rungs(left: int, training_steps: int) -> list[tuple[int, int]]:
+    """Return, for each rung, its number of candidates and the steps that each has had after it.
+
+    No trial is longer than the training that it stands for.
+    """
+    steps = [min(int(part * left), training_steps) for part in RUNGS]
+    return list(zip(SURVIVORS, steps, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from sklearn.base import clone
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metadata_routing import get_routing_for_object
 from skorch import NeuralNet
-from skorch.dataset import unpack_data
+from skorch.dataset import ValidSplit, unpack_data
 from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset
 
+from sklr._curves import BASE_FRACTION
 from sklr._training._data import frame_as_array
 from sklr._training._dry_run import DryRun, dry_run
 from sklr._training._evaluation import (
@@ -34,6 +36,8 @@ from sklr._training._sample_weight import relative_weights, set_relative_weights
 from sklr._training._seeding import seeded, seeded_without_turn
 from sklr._training._target import Target, fitted_part, make_silent
 from sklr._validation import ParameterValueError
+from sklr.callbacks import Schedule
+from sklr.callbacks._base import ScheduleCallback
 
 ORDER = ("shuffle", "sampler", "batch_sampler")
 """Parameters of a DataLoader that set the order in which samples come."""
@@ -94,6 +98,10 @@ class Prepared:
         How nets are judged on validation data; None if there is none.
     training_steps : int or None
         Steps of the estimator's own whole training; None if the data has no length.
+    trial_steps : int or None
+        Steps of a whole training on the training rows, which are fewer if the net has no split.
+    schedule : schedule callback or None
+        What the rate is found for, if it has a peak to set; None is a constant rate.
     adapted : dict
         Parameters with which the net takes the data.
     reference_lr : float
@@ -106,6 +114,8 @@ class Prepared:
     fit_params: dict[str, Any]
     evaluation: Evaluation | None
     training_steps: int | None
+    trial_steps: int | None
+    schedule: ScheduleCallback | None
     adapted: dict[str, Any]
     reference_lr: float
     preprocessing: Any
@@ -116,7 +126,20 @@ class Prepared:
         return isinstance(self.evaluation, ValidationScore)
 
 
-def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
+def at_rate(schedule: ScheduleCallback, lr: float) -> ScheduleCallback:
+    """Return a copy of a schedule that has a rate for its peak."""
+    copy: ScheduleCallback = clone(schedule, safe=False)
+    copy.set_params(**schedule_params(copy, lr))
+    return copy
+
+
+def schedule_params(schedule: ScheduleCallback, lr: float) -> dict[str, float]:
+    """Return the parameters that give a schedule a rate for its peak, and a base below it."""
+    rates = {"lr": lr, "base_lr": lr * BASE_FRACTION, "max_lr": lr}
+    return {name: rate for name, rate in rates.items() if name in schedule.get_params()}
+
+
+def prepare(request: Request, seed: int, split: int = 0) -> tuple[Prepared, TrainingData]:
     """Choose validation data, fit the preprocessing on the rest, and see what reaches the net.
 
     Parameters
@@ -125,6 +148,8 @@ def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
         What is asked.
     seed : int
         For everything random.
+    split : int, default=0
+        Number of the split. The first is the net's own, if it has one.
 
     Returns
     -------
@@ -134,11 +159,10 @@ def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
         validation rows apart.
     """
     target, net = request.target, request.target.net
-    holdout = own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
-    steps = plan_training(net, request.X, holdout).n_steps
-    wanted = request.verify or request.scorer is not None
-    if wanted and steps is not None and holdout.is_whole:
-        holdout = random_holdout(net, request.X, request.y, seed=seed)
+    own = own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
+    steps = plan_training(net, request.X, own).n_steps
+    holdout = own if steps is None else _holdout(request, own, seed, split)
+    trial_steps = steps if holdout is own else plan_training(net, request.X, holdout).n_steps
 
     rows = holdout.train_rows if target.prefix else None
     # The preprocessing is the user's code, which may train in threads of its own.
@@ -156,8 +180,39 @@ def prepare(request: Request, seed: int) -> tuple[Prepared, TrainingData]:
     weights = relative_weights(request.sample_weight)
     silent = _silent_net(request, dry, holdout, None if weights is None else _rows(weights, rows))
     evaluation, validation = _evaluation(request, holdout, shell, placeholder, weights)
-    prepared = Prepared(silent, params, evaluation, steps, dry.params, dry.reference_lr, shell)
+    prepared = Prepared(
+        silent,
+        params,
+        evaluation,
+        steps,
+        trial_steps,
+        peaking_schedule(target),
+        dry.params,
+        dry.reference_lr,
+        shell,
+    )
     return prepared, TrainingData(X, y, *validation)
+
+
+def peaking_schedule(target: Target) -> ScheduleCallback | None:
+    """Return the schedule that a rate is found for, if it has a peak of its own to set."""
+    return None if isinstance(target.schedule, Schedule) else target.schedule
+
+
+def _holdout(request: Request, own: Holdout, seed: int, split: int) -> Holdout:
+    """Return the rows of a split: the net's own for the first, if it has validation data."""
+    net, seed = request.target.net, (seed + split) % 2**32
+    if own.is_whole:
+        wanted = request.verify or request.scorer is not None
+        return random_holdout(net, request.X, request.y, seed=seed) if wanted else own
+    if split == 0:
+        return own
+    cv = getattr(net.train_split, "cv", None)
+    if isinstance(net.train_split, ValidSplit) and isinstance(cv, Number):
+        # Folds of rows that are all alike: others do as well.
+        return random_holdout(net, request.X, request.y, seed=seed)
+    # Another split may keep groups or times apart. If it draws nothing, the weights still differ.
+    return own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
 
 
 def fit_preprocessing(request: Request, rows: Any) -> tuple[Any, NetPlaceholder]:

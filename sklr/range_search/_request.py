@@ -18,6 +18,7 @@ from sklr._training._sample_weight import check_weights
 from sklr._training._target import Target
 from sklr._validation import (
     ParameterTypeError,
+    ParameterValueError,
     check_flag,
     check_integer,
     check_number,
@@ -25,6 +26,7 @@ from sklr._validation import (
     in_name_of,
 )
 from sklr.callbacks import LRFinder
+from sklr.range_search._budget import AUTO
 from sklr.range_search._preparation import Request
 
 
@@ -34,7 +36,7 @@ class Settings:
 
     finder: LRFinder
     n_repeats: int
-    budget: float
+    budget: float | str
     extend: bool
     verify: bool
     verbose: bool
@@ -67,7 +69,11 @@ def check_settings(search: Any) -> Settings:
     n_repeats = check_integer(search, "n_repeats", search.n_repeats, at_least=1)
     for name in ("extend", "verify", "refit"):
         check_flag(search, name, getattr(search, name))
-    budget = check_number(search, "budget", search.budget, above=0)
+    budget: float | str = AUTO
+    if not (isinstance(search.budget, str) and search.budget == AUTO):
+        if isinstance(search.budget, str):
+            raise ParameterValueError(search, "budget", "be a number or 'auto'", search.budget)
+        budget = check_number(search, "budget", search.budget, above=0)
     check_verbose(search, search.verbose)
     scoring = search.scoring
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):

@@ -11,14 +11,15 @@ import numpy as np
 from sklr import _curves
 from sklr._training._evaluation import TrainingData
 from sklr._training._target import Target, group_params
-from sklr.callbacks import Schedule
-from sklr.range_search import _trials
 from sklr.range_search._budget import Budget
-from sklr.range_search._preparation import Prepared, Request
+from sklr.range_search._estimate import Estimate
+from sklr.range_search._preparation import Prepared, Request, schedule_params
 from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import LRSuggestion
-from sklr.range_search._trials import Trial
+from sklr.range_search._verification import Verification, horizon
 
+NOWHERE = (math.nan, math.nan)
+"""The range of no answer."""
 HALF_DECADE = 10**0.5
 """Least factor between `lr` and the ends of its interval if there is one ramp only."""
 
@@ -27,7 +28,7 @@ def make_suggestion(
     target: Target,
     prepared: Prepared,
     test: RangeTest,
-    trials: list[Trial],
+    found: Verification,
     learned: bool,
     notes: str,
     seconds: float,
@@ -42,8 +43,8 @@ def make_suggestion(
         What was trained.
     test : RangeTest
         The ramps and what they show.
-    trials : list of Trial
-        The best first; may be empty.
+    found : Verification
+        What the trials show.
     learned : bool
         Whether trials have an answer if the ramps have none.
     notes : str
@@ -55,38 +56,53 @@ def make_suggestion(
     -------
     LRSuggestion
     """
-    summary, training_steps = test.summary, prepared.training_steps
-    if trials and training_steps is not None:
+    summary = test.summary
+    if found.trials:
         if learned and not test.answered:
             summary = _answered_by_trials(summary)
         if summary.status in _curves.ANSWERED:
-            summary = _verified(summary, trials, training_steps)
+            summary = _verified(summary, found)
     answered = summary.status in _curves.ANSWERED
     # A schedule begins or peaks at a rate that it leaves again.
-    lr = summary.max_lr if _peaks(target) else summary.lr
+    lr = summary.lr if prepared.schedule is None else summary.max_lr
     words = [summary.message, test.message, notes]
     return LRSuggestion(
         lr=lr if answered else math.nan,
         base_lr=summary.base_lr,
         max_lr=summary.max_lr,
         steepest_lr=summary.steepest_lr,
-        interval=_interval(test, summary, lr) if answered else (math.nan, math.nan),
+        interval=_interval(test, found, summary, lr) if answered else NOWHERE,
+        good_range=_good_range(found) if answered else NOWHERE,
         status=summary.status,
         message=" ".join(word for word in words if word),
-        verified=answered and bool(trials),
-        params=_params(target, summary, lr, prepared.reference_lr) if answered else {},
-        cost_steps=test.steps + sum(trial.steps for trial in trials),
+        verified=answered and bool(found.trials),
+        params=_params(target, prepared, summary, lr) if answered else {},
+        cost_steps=test.steps + found.steps,
         seconds=seconds,
     )
 
 
-def _peaks(target: Target) -> bool:
-    """Return whether the net has a schedule with a peak of its own to set."""
-    return target.schedule is not None and not isinstance(target.schedule, Schedule)
+def _of_net(found: Verification) -> Estimate | None:
+    """Return the estimate of the rate of the net as it is."""
+    return found.peak if found.constant is None else found.constant
 
 
-def _interval(test: RangeTest, summary: _curves.CurveSummary, lr: float) -> tuple[float, float]:
-    """Return the rates that the ramps leave open, scaled as `lr` is from their least loss."""
+def _good_range(found: Verification) -> tuple[float, float]:
+    """Return the rates that did as well as the best in the trials."""
+    around = _of_net(found)
+    return NOWHERE if around is None else around.good_range
+
+
+def _interval(
+    test: RangeTest, found: Verification, summary: _curves.CurveSummary, lr: float
+) -> tuple[float, float]:
+    """Return the rates that trials leave open.
+
+    Without trials those that the ramps do, scaled as `lr` is from their least loss.
+    """
+    around = _of_net(found)
+    if around is not None:
+        return around.interval
     low, high = (lr / summary.best_lr * rate for rate in test.interval())
     if test.curve.n_ramps == 1:
         # One ramp cannot show how far ramps differ: some half a decade in the benchmark's tasks.
@@ -100,33 +116,53 @@ def _answered_by_trials(summary: _curves.CurveSummary) -> _curves.CurveSummary:
     return replace(summary, status="ok", finding=finding, remedy="", best_lr=summary.guess_lr)
 
 
-def _verified(
-    summary: _curves.CurveSummary, trials: list[Trial], training_steps: int
-) -> _curves.CurveSummary:
-    """Put what the best trial shows in the place of what the curve shows."""
-    best = trials[0]
-    if not math.isfinite(best.loss):
+def _verified(summary: _curves.CurveSummary, found: Verification) -> _curves.CurveSummary:
+    """Put what the trials show in the place of what the curve shows."""
+    best = found.trials[0]
+    if found.peak is None:
         why = f" ({best.error})" if best.error else ""
         return _curves.CurveSummary(
             "failed",
             f"Every trial diverged{why}, also at rates far below that of the least loss.",
             "Look at the data and the module's outputs.",
         )
-    lr = _trials.constant_lr(best, training_steps)
-    # Never beyond both the best trial and the least loss: there the loss soon explodes.
-    peak = max(lr, min(lr * _trials.PEAK_FACTOR, max(best.lr, summary.best_lr)))
-    finding = f"{summary.finding} Of {len(trials)} rates tried, {best.lr:.2g} did best"
-    if _trials.horizon(best, training_steps) < 1:
-        finding += (
+    peak, around = found.peak.lr, _of_net(found) or found.peak
+    # A cycle leaves its peak again, and so bears no less than a rate that is held.
+    peak = max(peak, around.lr)
+    return replace(
+        summary,
+        lr=around.lr,
+        base_lr=peak * _curves.BASE_FRACTION,
+        max_lr=peak,
+        remedy=_remedy(summary, found),
+        finding=f"{summary.finding} {_trials_said(found)}",
+    )
+
+
+def _remedy(summary: _curves.CurveSummary, found: Verification) -> str:
+    """Return what to do: a range that ends too early is none if trials found the best rate."""
+    if found.is_open:
+        return "Raise budget for more: the best rate that was tried is the lowest or the highest."
+    return "" if found.are_whole else summary.remedy
+
+
+def _trials_said(found: Verification) -> str:
+    """Return what was tried, in a sentence."""
+    best, n_rates = found.trials[0], len({trial.lr for trial in found.trials})
+    if found.are_whole:
+        splits = f", the best on {found.n_splits} splits," if found.n_splits > 1 else ""
+        return f"Whole trainings at {n_rates} rates{splits} did best around {best.lr:.2g}."
+    said = f"Of {n_rates} rates tried, {best.lr:.2g} did best"
+    if found.constant is not None and horizon(best, found.training_steps) < 1:
+        said += (
             ", until its validation loss turned upwards: lr is lowered for the length of a whole "
             "training"
         )
-    base = peak * _curves.BASE_FRACTION
-    return replace(summary, lr=lr, base_lr=base, max_lr=peak, finding=f"{finding}.")
+    return f"{said}."
 
 
 def _params(
-    target: Target, summary: _curves.CurveSummary, lr: float, reference_lr: float
+    target: Target, prepared: Prepared, summary: _curves.CurveSummary, lr: float
 ) -> dict[str, Any]:
     """Return the suggestion as parameters of the estimator: those of its schedule, or the rate.
 
@@ -134,16 +170,15 @@ def _params(
     their own are set too, in the proportion in which they were tried.
     """
     net, prefix = target.net, target.prefix
-    if target.schedule is not None and _peaks(target):
-        suggested = {"lr": lr, "base_lr": summary.base_lr, "max_lr": summary.max_lr}
-        own = target.schedule.get_params()
+    if prepared.schedule is not None:
         name = f"{prefix}callbacks__{target.schedule_name}"
-        return {f"{name}__{key}": value for key, value in suggested.items() if key in own}
+        found = schedule_params(prepared.schedule, summary.max_lr)
+        return {f"{name}__{key}": value for key, value in found.items()}
     name = "optimizer__lr" if hasattr(net, "optimizer__lr") else "lr"
     params: dict[str, Any] = {f"{prefix}{name}": lr}
     groups = group_params(net)
     if groups is not None:
-        factor = lr / reference_lr
+        factor = lr / prepared.reference_lr
         params[f"{prefix}optimizer__param_groups"] = [
             (pattern, options | {"lr": factor * options["lr"]} if "lr" in options else options)
             for pattern, options in groups
@@ -158,7 +193,7 @@ def notes_on(
     data: TrainingData,
     budget: Budget,
     test: RangeTest,
-    trials: list[Trial],
+    found: Verification,
 ) -> str:
     """Return what was adjusted, and what was left out and why.
 
@@ -166,13 +201,13 @@ def notes_on(
     ----------
     search : LRRangeSearch
         What was asked for.
-    request, prepared, data, budget, test, trials
+    request, prepared, data, budget, test, found
         The parts of the search.
     """
     notes = [budget.message]
     if search.verify and prepared.evaluation is None and prepared.training_steps is not None:
         notes.insert(0, "No candidate was verified: there is no validation data.")
-    elif budget.verify and test.answered and not trials:
+    elif budget.verify and test.answered and not found.trials:
         notes.append("No candidate was verified: the extended range took the budget.")
     notes.append(_adjustments(search, request, prepared, data))
     return " ".join(note for note in notes if note)

@@ -41,7 +41,8 @@ from sklr.range_search._request import (
 )
 from sklr.range_search._result import make_suggestion, notes_on
 from sklr.range_search._suggestion import LRSuggestion
-from sklr.range_search._trials import Trial, have_learned, try_candidates
+from sklr.range_search._trials import have_learned
+from sklr.range_search._verification import Verification, verify
 
 RESET = ("suggestion_", "best_estimator_", "best_params_", "refit_time_")
 """Attributes cleared at the start of fit, for a fit that fails or does not refit."""
@@ -179,7 +180,7 @@ class LRRangeSearch(
         extend: bool = True,
         n_repeats: int = 4,
         verify: bool = True,
-        budget: float = 1.5,
+        budget: float | str = "auto",
         scoring: Any = None,
         n_jobs: int | None = None,
         random_state: Any = None,
@@ -241,12 +242,12 @@ class LRRangeSearch(
         with sent_once(data), Parallel(n_jobs=self.n_jobs) as parallel:
             tasks = Tasks(self, context, parallel)
             test = run_test(tasks, prepared, data, settings, budget, iter(seeds.ramps))
-            trials = try_candidates(tasks, prepared, data, budget, test, seeds.trials)
-        self._keep(request, prepared, test, trials)
-        learned = not test.answered and have_learned(prepared, data, trials, seeds.trials)
-        notes = notes_on(self, request, prepared, data, budget, test, trials)
+            found = verify(tasks, request, prepared, data, budget, test, seeds)
+        self._keep(request, prepared, test, found)
+        learned = not test.answered and have_learned(prepared, data, found.trials, seeds.trials)
+        notes = notes_on(self, request, prepared, data, budget, test, found)
         seconds = time.perf_counter() - start
-        self.suggestion_ = make_suggestion(target, prepared, test, trials, learned, notes, seconds)
+        self.suggestion_ = make_suggestion(target, prepared, test, found, learned, notes, seconds)
         if self.refit:
             self._refit(context, request, prepared, seeds.refit)
         context.call_on_fit_task_end(estimator=self, X=request.X, y=request.y)
@@ -259,12 +260,12 @@ class LRRangeSearch(
     def _share_budget(self, settings: Settings, prepared: Prepared) -> Budget:
         steps = prepared.training_steps
         # Without validation data nothing can be verified; without a length that is what is told.
-        verify = settings.verify and (prepared.evaluation is not None or steps is None)
+        wanted = settings.verify and (prepared.evaluation is not None or steps is None)
         n_steps = settings.finder.n_steps
-        return share(steps, settings.budget, settings.n_repeats, n_steps, verify)
+        return share(steps, settings.budget, settings.n_repeats, n_steps, wanted)
 
     def _keep(
-        self, request: Request, prepared: Prepared, test: RangeTest, trials: list[Trial]
+        self, request: Request, prepared: Prepared, test: RangeTest, found: Verification
     ) -> None:
         """Set the fitted attributes that hold the search's measurements."""
         self._labels = request.labels
@@ -273,7 +274,7 @@ class LRRangeSearch(
         self.curve_ = test.curve
         self.phases_ = (test.summary.descent_lr, test.summary.divergence_lr)
         self.results_ = test.table()
-        self.trials_ = _trials.table(trials, scored=prepared.is_scored)
+        self.trials_ = _trials.table(found.trials, scored=prepared.is_scored)
 
     def _refit(self, context: Any, request: Request, prepared: Prepared, seed: int) -> None:
         """Train a clone with the suggestion."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,8 +27,12 @@ class LRSuggestion:
     steepest_lr : float
         The rate at the steepest fall of the loss, which other finders suggest; to compare.
     interval : tuple of (float, float)
-        Spread between repeats, and noise: `lr` scaled by the lowest and highest rate that the ramps
-        leave open for their least loss. Two numbers if there is an answer, else NaN.
+        The rates that trials leave open, within their noise; without trials, `lr` scaled by the
+        lowest and highest rate that the ramps leave open for their least loss. Two numbers if there
+        is an answer, else NaN.
+    good_range : tuple of (float, float)
+        The rates around `lr` that did as well in the trials: their validation loss is at most 5%
+        above the least. NaN without trials.
     status : {'ok', 'no_divergence', 'flat', 'diverged_at_start', 'failed'}
         The outcome; the rates are NaN unless it is one of the first two.
     message : str
@@ -48,6 +53,7 @@ class LRSuggestion:
     max_lr: float
     steepest_lr: float
     interval: tuple[float, float]
+    good_range: tuple[float, float] = (math.nan, math.nan)
     status: str
     message: str
     verified: bool = False

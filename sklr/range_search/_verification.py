@@ -1,0 +1,343 @@
+"""Verify rates by trials: whole trainings where the budget allows them, else shorter ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from sklearn.utils.parallel import Parallel
+
+from sklr._curves import smooth
+from sklr._training._evaluation import TrainingData
+from sklr._training._parallel import Tasks, sent_once
+from sklr.range_search import _budget
+from sklr.range_search._budget import Budget
+from sklr.range_search._estimate import Estimate, estimate, grid_rate, nearest_index
+from sklr.range_search._preparation import Prepared, Request, prepare
+from sklr.range_search._ramps import RangeTest
+from sklr.range_search._request import Seeds
+from sklr.range_search._trials import Trial, run_trial, run_whole
+
+FIRST = (-3, -2, -1)
+"""Rates that are tried first, in thirds of a decade from that of least loss in the ramps: the best
+of most tasks lies among them."""
+LOWEST, HIGHEST = -9, 2
+"""The rates that are tried at most, in the same steps."""
+N_VALIDATIONS = 14
+"""Validations of a candidate that comes to the last rung of short trials."""
+CAUTION = 10**-0.1
+"""What the best short trial's rate is multiplied by: a rate too high costs more than one too low,
+and a high rate looks better in a training that ends before it overfits."""
+OVERFIT = 0.005
+"""A validation loss this part above its least has turned upwards."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What trials show.
+
+    Attributes
+    ----------
+    trials : list of Trial
+        The best first; empty if nothing was tried.
+    are_whole : bool
+        Whether they are whole trainings.
+    n_splits : int
+        Number of splits on which the best rates were trained.
+    constant, peak : Estimate or None
+        The constant rate, and the peak of a schedule, that they speak for. With a schedule in the
+        net there is no constant rate.
+    is_open : bool
+        Whether the best rate is the lowest or highest that was tried, for want of budget.
+    training_steps : int
+        Steps of the whole training that they stand for.
+    """
+
+    trials: list[Trial] = field(default_factory=list)
+    are_whole: bool = False
+    n_splits: int = 1
+    constant: Estimate | None = None
+    peak: Estimate | None = None
+    is_open: bool = False
+    training_steps: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Steps of all trials."""
+        return sum(trial.steps for trial in self.trials)
+
+
+def verify(
+    tasks: Tasks,
+    request: Request,
+    prepared: Prepared,
+    data: TrainingData,
+    budget: Budget,
+    test: RangeTest,
+    seeds: Seeds,
+) -> Verification:
+    """Try rates around that of least loss, if there is one and steps are left.
+
+    Parameters
+    ----------
+    tasks : Tasks
+        Runs them in parallel.
+    request : Request
+        What is asked; further splits are prepared from it.
+    prepared : Prepared
+        What is trained.
+    data : TrainingData
+        What on.
+    budget : Budget
+        How the steps were shared.
+    test : RangeTest
+        What the ramps show.
+    seeds : Seeds
+        All trials of a split have the same: they differ by their rates only.
+
+    Returns
+    -------
+    Verification
+    """
+    best_lr, whole = test.summary.best_lr, budget.training_steps
+    if not test.answered and not prepared.is_scored:
+        # The ramps may be too noisy for what trials will see.
+        best_lr = test.summary.guess_lr
+    left = budget.left(test.steps)
+    if whole is None or not (math.isfinite(best_lr) and budget.verify):
+        return Verification()
+    if _budget.are_whole(left, whole):
+        climb = _Climb(tasks, request, prepared, data, seeds, left)
+        return climb.verify(nearest_index(best_lr))
+    if _budget.can_verify(left, whole):
+        return halve(tasks, prepared, data, best_lr, _budget.rungs(left, whole), seeds.trials)
+    return Verification()
+
+
+class _Climb:
+    """Whole trainings: rates are tried downhill until the best lies between two others.
+
+    Then those are trained on further splits, as far as the budget goes, and again further rates if
+    the best is another by then.
+
+    Parameters
+    ----------
+    tasks, request, prepared, data, seeds
+        As in `verify`.
+    left : int
+        Steps for all of them.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        request: Request,
+        prepared: Prepared,
+        data: TrainingData,
+        seeds: Seeds,
+        left: int,
+    ) -> None:
+        self.tasks, self.request, self.seeds, self.left = tasks, request, seeds, left
+        self.cost = prepared.trial_steps or 1
+        self.schedule = prepared.schedule
+        # Without a schedule the same trainings, at averaged weights, speak for a peak.
+        self.averaged = (False,) if prepared.schedule is not None else (False, True)
+        self.splits = [(prepared, data)]
+        self.tried: list[dict[int, Trial]] = [{}]
+
+    def verify(self, start: int) -> Verification:
+        """Find the best rates.
+
+        Parameters
+        ----------
+        start : int
+            Index in the grid of the rate of least loss in the ramps.
+        """
+        allowed = range(start + LOWEST, start + HIGHEST + 1)
+        near = [start + step for step in FIRST]
+        while True:
+            if self._is_tried(near):
+                if not self._add_split(near):
+                    break
+            elif not self._try(near):
+                break
+            near = [index for index in self._near() if index in allowed]
+        best_first = sorted(self._common(), key=self._loss)
+        trials = [tried[index] for index in best_first for tried in self.tried]
+        other = [trial for tried in self.tried for i, trial in tried.items() if i not in best_first]
+        return Verification(
+            [*trials, *sorted(other, key=lambda trial: trial.loss)],
+            are_whole=True,
+            n_splits=len(self.tried),
+            constant=None if self.schedule is not None else self._estimate(averaged=False),
+            peak=self._estimate(averaged=self.averaged[-1]),
+            is_open=not self._is_tried(near),
+            training_steps=self.cost,
+        )
+
+    def _is_tried(self, indices: Sequence[int]) -> bool:
+        """Return whether some rates were tried on all splits."""
+        return all(index in tried for tried in self.tried for index in indices)
+
+    def _add_split(self, near: Sequence[int]) -> bool:
+        """Prepare another split, and return whether it is there and can be afforded."""
+        number = len(self.splits)
+        if number == _budget.MAX_SPLITS or self.left < len(near) * self.cost:
+            return False
+        prepared, data = prepare(self.request, self.seeds.split, number)
+        if prepared.evaluation is None:
+            return False
+        self.splits.append((prepared, data))
+        self.tried.append({})
+        return self._try(near)
+
+    def _try(self, indices: Sequence[int]) -> bool:
+        """Train at some rates on all splits that lack them; return whether that was affordable."""
+        wanted = [[index for index in indices if index not in tried] for tried in self.tried]
+        affordable = self.left // self.cost
+        if len(self.splits) == 1:
+            # One split alone compares whatever was tried on it.
+            wanted = [wanted[0][:affordable]]
+        count = sum(map(len, wanted))
+        if not 0 < count <= affordable:
+            return False
+        for split, missing in enumerate(wanted):
+            if missing:
+                self._run(split, missing)
+        return True
+
+    def _run(self, split: int, indices: Sequence[int]) -> None:
+        """Train at some rates on a split."""
+        prepared, data = self.splits[split]
+        seed = (self.seeds.trials + split) % 2**32
+        arguments = [(prepared, grid_rate(index), split, seed, *data) for index in indices]
+        name = f"whole trainings, split {split + 1}"
+        if split == 0:
+            done = self.tasks.run(name, run_whole, arguments)
+        else:
+            # Its data may be other arrays than those of the first.
+            with sent_once(data), Parallel(n_jobs=self.tasks.owner.n_jobs) as parallel:
+                done = self.tasks.on(parallel).run(name, run_whole, arguments)
+        self.tried[split].update(zip(indices, done, strict=True))
+        self.left -= sum(trial.steps for trial in done)
+        if self.tasks.verbose:
+            best = min(done, key=lambda trial: trial.loss)
+            print(
+                f"LRRangeSearch: {name}: of {len(done)} rates {best.lr:.2g} is best, with a loss "
+                f"of {best.loss:.3g}"
+            )
+
+    def _common(self) -> list[int]:
+        """Return the rates that were tried on all splits."""
+        return sorted(set.intersection(*(set(tried) for tried in self.tried)))
+
+    def _loss(self, index: int, *, averaged: bool = False) -> float:
+        """Return the mean loss of a rate over the splits."""
+        return float(np.mean([tried[index].value(averaged=averaged) for tried in self.tried]))
+
+    def _near(self) -> list[int]:
+        """Return the best rates, and those next to them."""
+        wanted = set()
+        for averaged in self.averaged:
+            # Of equal rates the lowest is the safest.
+            best = min(self._common(), key=partial(self._loss, averaged=averaged))
+            wanted |= {best - 1, best, best + 1}
+        return sorted(wanted)
+
+    def _estimate(self, *, averaged: bool) -> Estimate | None:
+        """Return what the trials speak for."""
+        indices = self._common()
+        losses = [[tried[i].value(averaged=averaged) for i in indices] for tried in self.tried]
+        return estimate([grid_rate(index) for index in indices], losses)
+
+
+def halve(
+    tasks: Tasks,
+    prepared: Prepared,
+    data: TrainingData,
+    best_lr: float,
+    rungs: Sequence[tuple[int, int]],
+    seed: int,
+) -> Verification:
+    """Train candidates at constant rates, ever fewer of them for longer.
+
+    Parameters
+    ----------
+    tasks, prepared, data
+        As in `verify`.
+    best_lr : float
+        The rate of least loss of the averaged curve.
+    rungs : sequence of (int, int)
+        Number of candidates of each rung, and the steps that each has had after it.
+    seed : int
+        The same for all.
+
+    Returns
+    -------
+    Verification
+    """
+    due = validation_steps(rungs[-1][1])
+    going = [Trial(lr) for lr in candidates(best_lr, rungs[0][0])]
+    ended: list[Trial] = []
+    for number, (count, steps) in enumerate(rungs):
+        ended = [*going[count:], *ended]
+        now = tuple(sorted({step for step in due if step < steps} | {steps}))
+        arguments = [
+            (prepared, trial, now, (seed + number) % 2**32, *data) for trial in going[:count]
+        ]
+        name = f"trials, rung {number + 1} of {len(rungs)}"
+        going = sorted(tasks.run(name, run_trial, arguments), key=lambda trial: trial.loss)
+        if tasks.verbose:
+            print(
+                f"LRRangeSearch: {name}: of {len(going)} rates {going[0].lr:.2g} is best after "
+                f"{going[0].steps} steps"
+            )
+    finalists = sorted(going, key=lambda trial: trial.lr)
+    averaged = [trial.value(averaged=True) for trial in finalists]
+    peak = estimate([trial.lr for trial in finalists], averaged)
+    constant = None if prepared.schedule is not None else _constant(finalists, going[0], prepared)
+    return Verification(
+        [*going, *ended],
+        constant=constant,
+        peak=peak,
+        training_steps=prepared.training_steps or going[0].steps,
+    )
+
+
+def candidates(best_lr: float, n: int) -> list[float]:
+    """Return the rates of the grid to try around the rate of least loss of the averaged curve."""
+    highest = nearest_index(best_lr) + 1
+    return [grid_rate(index) for index in range(highest - n + 1, highest + 1)]
+
+
+def validation_steps(last: int) -> tuple[int, ...]:
+    """Return the steps after which to validate, of a training of `last` steps at most."""
+    return tuple(sorted({math.ceil(last * i / N_VALIDATIONS) for i in range(1, N_VALIDATIONS + 1)}))
+
+
+def _constant(finalists: Sequence[Trial], best: Trial, prepared: Prepared) -> Estimate | None:
+    """Return the constant rate for a whole training that short trials speak for.
+
+    If the best one's validation loss has turned upwards, a rate that comes to the turn only at the
+    end of the training is lower in proportion; half of that, on the log scale, is what is lowered,
+    since the loss's least is not known exactly.
+    """
+    around = estimate([trial.lr for trial in finalists], [trial.loss for trial in finalists])
+    if around is None:
+        return None
+    lr = best.lr * CAUTION * math.sqrt(horizon(best, prepared.training_steps or best.steps))
+    factor = lr / around.lr
+    low, high = around.interval
+    good_low, good_high = around.good_range
+    return Estimate(lr, (factor * low, factor * high), (factor * good_low, factor * good_high))
+
+
+def horizon(trial: Trial, training_steps: int) -> float:
+    """Return the part of a whole training after which a validation loss turns upwards; else 1."""
+    losses = smooth(np.array(trial.losses))
+    turn = (int(np.argmin(losses)) + 1) / len(losses) * trial.steps
+    overfits = losses[-1] > losses.min() + OVERFIT * abs(losses.min())
+    return min(1.0, turn / training_steps) if overfits else 1.0
