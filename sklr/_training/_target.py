@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, Protocol, runtime_checkable
 
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -52,18 +53,39 @@ class Target:
     ----------
     net : NeuralNet
         The net itself, no copy.
+    estimator : estimator
+        The net, or what holds it; if the user's holds an ensemble, a copy with its net instead.
     prefix : str
-        What the names of its parameters in the estimator begin with: '' or such as 'net__'.
-    schedule_name : str or None
-        Name among the net's callbacks of its schedule of this package; None if it has none.
+        What the names of parameters of the net in `estimator` begin with: '' or such as 'net__'.
+    net_params : str
+        What they begin with in the user's estimator.
     schedule : schedule callback or None
-        A copy of it, with the parameters that the net sets for it.
+        A copy of what sets the net's rate, with the parameters that the net sets for it; None is a
+        constant rate.
+    schedule_params : str or None
+        What the names of its parameters in the user's estimator begin with; None if it is not
+        there, but chosen by the ensemble, and takes its peak from the net's own rate.
+    is_ensemble : bool
+        Whether the user's estimator is or holds an ensemble of the net.
     """
 
     net: NeuralNet
+    estimator: Any
     prefix: str
-    schedule_name: str | None
+    net_params: str
     schedule: ScheduleCallback | None
+    schedule_params: str | None
+    is_ensemble: bool = False
+
+
+@runtime_checkable
+class EnsembleOfNet(Protocol):
+    """An ensemble that trains one net by a schedule, and whose rate can be searched."""
+
+    estimator: NeuralNet
+
+    def _searched_schedule(self) -> tuple[ScheduleCallback, str | None]:
+        """Return a copy of the schedule, and what its parameters' names begin with, if with any."""
 
 
 def find_target(owner: object, estimator: Any) -> Target:
@@ -73,7 +95,7 @@ def find_target(owner: object, estimator: Any) -> Target:
     ----------
     owner : object
         Whose `estimator` parameter it is, for messages.
-    estimator : NeuralNet, Pipeline or TransformedTargetRegressor
+    estimator : NeuralNet, ensemble of one, Pipeline or TransformedTargetRegressor
         The estimator.
 
     Raises
@@ -83,18 +105,27 @@ def find_target(owner: object, estimator: Any) -> Target:
     ValueError
         If it holds no net, or several, or the net has several schedules.
     """
-    if not isinstance(estimator, NeuralNet | Pipeline | TransformedTargetRegressor):
+    kinds = NeuralNet | EnsembleOfNet
+    if not isinstance(estimator, kinds | Pipeline | TransformedTargetRegressor):
         requirement = (
-            "be a skorch net, or a Pipeline or TransformedTargetRegressor that holds exactly one"
+            "be a skorch net or a snapshot ensemble, or a Pipeline or TransformedTargetRegressor "
+            "that holds exactly one"
         )
         raise ParameterTypeError(owner, "estimator", requirement, estimator)
-    nets = list(_parts_in(estimator, NeuralNet, fitted=False))
-    if len(nets) != 1:
-        requirement = f"hold exactly one skorch net, and it holds {len(nets)}"
+    parts = list(_parts_in(estimator, kinds, fitted=False))
+    if len(parts) != 1:
+        requirement = f"hold exactly one skorch net, and it holds {len(parts)}"
         raise ParameterValueError(owner, "estimator", requirement, estimator)
-    prefix, net = nets[0]
-    name, schedule = find_schedule(net)
-    return Target(net, prefix, name, schedule)
+    prefix, part = parts[0]
+    if isinstance(part, NeuralNet):
+        name, schedule = find_schedule(part)
+        params = None if schedule is None else f"{prefix}callbacks__{name}__"
+        return Target(part, estimator, prefix, prefix, schedule, params)
+    chosen, params = part._searched_schedule()
+    net = part.estimator
+    inner = clone(estimator).set_params(**{prefix.removesuffix("__"): net}) if prefix else net
+    params = None if params is None else prefix + params
+    return Target(net, inner, prefix, f"{prefix}estimator__", chosen, params, is_ensemble=True)
 
 
 def fitted_part(estimator: Any, kind: type) -> Any:
@@ -119,7 +150,7 @@ def replace_fitted(estimator: Any, old: object, new: NeuralNet) -> None:
 
 
 def _parts_in(
-    estimator: Any, kind: type, *, fitted: bool, prefix: str = ""
+    estimator: Any, kind: type | UnionType, *, fitted: bool, prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     if isinstance(estimator, kind):
         yield prefix, estimator

@@ -23,7 +23,7 @@ from sklr._training._holdout import all_agree
 from sklr._training._inputs import check_inputs, check_targets_given
 from sklr._training._parallel import Tasks
 from sklr._training._sample_weight import check_weights
-from sklr._training._target import replace_schedule
+from sklr._training._target import find_schedule, replace_schedule
 from sklr.callbacks._base import ScheduleCallback
 from sklr.ensemble import _persistence as persistence
 from sklr.ensemble._assessment import (
@@ -37,7 +37,12 @@ from sklr.ensemble._assessment import (
 from sklr.ensemble._export import EnsembleModule, ensemble_module
 from sklr.ensemble._members import Data, Run, Training, kept_states, plan_runs, train
 from sklr.ensemble._parameter_average import average_parameters
-from sklr.ensemble._parameters import check_estimator, check_params, given_weights
+from sklr.ensemble._parameters import (
+    check_estimator,
+    check_params,
+    choose_schedule,
+    given_weights,
+)
 from sklr.ensemble._plot_data import snapshot_plot_data
 from sklr.ensemble._prediction import (
     count_samples,
@@ -159,6 +164,18 @@ class BaseSnapshotEnsemble(
 
     def _check_params(self) -> None:
         check_params(self)
+
+    def _searched_schedule(self) -> tuple[ScheduleCallback, str | None]:
+        """Return a copy of the schedule, and what its parameters' names begin with, if with any.
+
+        What a search for the learning rate asks for; the default schedule has no parameters here.
+        """
+        check_params(self)
+        schedule = choose_schedule(self)
+        if self.schedule is not None:
+            return schedule, "schedule__"
+        name, own = find_schedule(self.estimator)
+        return schedule, None if own is None else f"estimator__callbacks__{name}__"
 
     def _checked_data(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Return validated X, and the y that belongs to it as the net's loss takes it."""

@@ -50,7 +50,7 @@ class Request:
     Attributes
     ----------
     owner : object
-        The search, for messages.
+        The search.
     estimator : estimator
         Holds the net.
     target : Target
@@ -69,9 +69,11 @@ class Request:
         What to judge by in place of the loss.
     score_params : dict
         For the scorer.
+    schedule : schedule callback or None
+        What the rate is asked for, in place of the net's own schedule.
     """
 
-    owner: object
+    owner: Any
     estimator: Any
     target: Target
     X: Any
@@ -82,6 +84,7 @@ class Request:
     verify: bool = True
     scorer: Callable[..., float] | None = None
     score_params: dict[str, Any] = field(default_factory=dict)
+    schedule: ScheduleCallback | None = None
 
 
 @dataclass(frozen=True)

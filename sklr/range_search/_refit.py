@@ -21,7 +21,7 @@ from sklr._training._inputs import check_inputs
 from sklr._training._labels import Labels, default_score, flat
 from sklr._training._sample_weight import unweigh_samples, weigh_samples
 from sklr._training._seeding import seeded, seeded_without_turn
-from sklr._training._target import find_target, fitted_part, replace_fitted
+from sklr._training._target import find_target, fitted_part, replace_fitted, replace_schedule
 from sklr.range_search._preparation import Request, fit_preprocessing
 
 
@@ -49,9 +49,13 @@ def refit(request: Request, adapted: dict[str, Any], suggested: dict[str, Any], 
     KeyboardInterrupt
         If the user interrupts.
     """
-    best = clone(request.estimator).set_params(**suggested)
+    best = clone(request.owner.estimator).set_params(**suggested)
+    if request.target.is_ensemble:
+        return _fitted_ensemble(request, best, seed)
     target = find_target(request.owner, best)
     net = target.net.set_params(**adapted)
+    if request.schedule is not None:
+        replace_schedule(net, [("lr", clone(request.schedule, safe=False))])
     X, y, params, shell, placeholder = request.X, request.y, request.fit_params, None, None
     if target.prefix:
         # The preprocessing may train in threads of its own, so the net waits for its turn.
@@ -70,6 +74,16 @@ def refit(request: Request, adapted: dict[str, Any], suggested: dict[str, Any], 
         return net
     replace_fitted(shell, placeholder, net)
     return shell
+
+
+def _fitted_ensemble(request: Request, best: Any, seed: int) -> Any:
+    """Fit an estimator that holds an ensemble, which takes data as the user has it."""
+    params = dict(request.fit_params)
+    if request.sample_weight is not None:
+        params[f"{request.target.prefix}sample_weight"] = request.sample_weight
+    # It takes turns by itself, and draws a seed if it has none.
+    with seeded_without_turn(seed):
+        return best.fit(request.X, request.y, **params)
 
 
 def _refits(method: str, needs: str = "predict") -> Callable[[Any], bool]:
@@ -95,7 +109,12 @@ class RefittedMixin:
     refit: bool
     _labels: Labels | None
     _flat_targets: bool
+    _holds_ensemble: bool
     best_estimator_: Any
+
+    def _is_preprocessed(self) -> bool:
+        """Return whether something stands before the net."""
+        raise NotImplementedError
 
     @property
     def classes_(self) -> Any:
@@ -121,6 +140,8 @@ class RefittedMixin:
             Labels as they were given to fit; a regressor's values in the shape of its y.
         """
         X = self._checked(X)
+        if self._labels is not None and self._holds_ensemble:
+            return self._labels.decode(self.best_estimator_.predict(X))
         if self._labels is not None:
             net = fitted_part(self.best_estimator_, NeuralNet)
             return self._labels.choose(net, self._proba(X))
@@ -171,12 +192,13 @@ class RefittedMixin:
     def _proba(self, X: Any) -> Any:
         proba = np.asarray(self.best_estimator_.predict_proba(X))
         self._check_predictions(proba, X)
-        return proba if self._labels is None else self._labels.select(proba)
+        if self._labels is None or self._holds_ensemble:
+            return proba
+        return self._labels.select(proba)
 
     def _checked(self, X: Any) -> Any:
         check_is_fitted(self)
-        raw = isinstance(self.estimator, NeuralNet)
-        return check_inputs(self, X, reset=False, preprocessed=not raw)
+        return check_inputs(self, X, reset=False, preprocessed=self._is_preprocessed())
 
     def _check_predictions(self, predicted: Any, X: Any) -> None:
         """Raise if predictions are not finite, so that NaN never becomes a label."""

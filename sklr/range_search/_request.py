@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metadata_routing import get_routing_for_object, process_routing
@@ -26,6 +26,7 @@ from sklr._validation import (
     in_name_of,
 )
 from sklr.callbacks import LRFinder
+from sklr.callbacks._named import NamedSchedule
 from sklr.range_search._budget import AUTO
 from sklr.range_search._preparation import Request
 
@@ -82,6 +83,26 @@ def check_settings(search: Any) -> Settings:
     return Settings(finder, n_repeats, budget, search.extend, search.verify, bool(search.verbose))
 
 
+def with_schedule(search: Any, target: Target) -> Target:
+    """Return the target with the schedule that a rate is asked for, if the user gives one.
+
+    Raises
+    ------
+    TypeError
+        If it is no schedule with a peak to set.
+    """
+    if search.schedule is None:
+        return target
+    if not isinstance(search.schedule, NamedSchedule):
+        requirement = "be a schedule callback with a rate to set, such as OneCycle(), or None"
+        raise ParameterTypeError(search, "schedule", requirement, search.schedule)
+    if target.is_ensemble:
+        requirement = "be None for an ensemble, which has a 'schedule' parameter of its own"
+        raise ParameterValueError(search, "schedule", requirement, search.schedule)
+    given = clone(search.schedule, safe=False)
+    return replace(target, schedule=given, schedule_params=None)
+
+
 def draw_seeds(random_state: Any, n_ramps: int) -> Seeds:
     """Draw a seed for each random part; None draws one number from numpy's global state."""
     seed = check_random_state(random_state).randint(2**31 - 1)
@@ -122,7 +143,7 @@ def make_request(search: Any, target: Target, X: Any, y: Any, params: dict[str, 
     weights = _take_weights(target, fit_params)
     return Request(
         search,
-        search.estimator,
+        target.estimator,
         target,
         X,
         y,
@@ -132,6 +153,7 @@ def make_request(search: Any, target: Target, X: Any, y: Any, params: dict[str, 
         verify=search.verify,
         scorer=find_scorer(search),
         score_params=score_params,
+        schedule=search.schedule,
     )
 
 

@@ -169,11 +169,10 @@ def _params(
     A schedule scales each parameter group from its initial rate. Without one, groups with rates of
     their own are set too, in the proportion in which they were tried.
     """
-    net, prefix = target.net, target.prefix
-    if prepared.schedule is not None:
-        name = f"{prefix}callbacks__{target.schedule_name}"
+    net, prefix = target.net, target.net_params
+    if prepared.schedule is not None and target.schedule_params is not None:
         found = schedule_params(prepared.schedule, summary.max_lr)
-        return {f"{name}__{key}": value for key, value in found.items()}
+        return {target.schedule_params + key: value for key, value in found.items()}
     name = "optimizer__lr" if hasattr(net, "optimizer__lr") else "lr"
     params: dict[str, Any] = {f"{prefix}{name}": lr}
     groups = group_params(net)
@@ -215,6 +214,9 @@ def notes_on(
 
 def _adjustments(search: Any, request: Request, prepared: Prepared, data: TrainingData) -> str:
     """Return what of the data the net would not take from the user itself."""
+    if request.target.is_ensemble:
+        # It takes all of it.
+        return ""
     notes = []
     if prepared.adapted.get("dataset__columns"):
         notes.append("y of shape (n_samples,) as a column (give it y.reshape(-1, 1))")

@@ -38,6 +38,7 @@ from sklr.range_search._request import (
     draw_seeds,
     find_scorer,
     make_request,
+    with_schedule,
 )
 from sklr.range_search._result import make_suggestion, notes_on
 from sklr.range_search._suggestion import LRSuggestion
@@ -61,14 +62,17 @@ class LRRangeSearch(
     Clones of the net are trained while the rate rises from `min_lr` to `max_lr`, on shuffled data
     unless the net orders it; the training loss is averaged over the repeats, in log loss. If the
     plateau before the fall or the divergence after it was not seen, the range is widened and run
-    again. Then rates around that of the least loss are tried: each trains from fresh weights, ever
-    fewer go on, and the loss on validation data decides. A Pipeline's preprocessing is fitted once,
-    on the training rows. The estimator itself, and every global random state, stays as it was.
+    again. Then rates around that of the least loss are tried, and the loss on validation data
+    decides. If the budget allows, each trial is the training that the user will run, to its end and
+    with its schedule, and the best are run on several splits of the data; else ever fewer
+    candidates go on, at constant rates. Preprocessing in a Pipeline is fitted once a split, on its
+    training rows. The estimator itself, and every global random state, stays as it was.
 
     Parameters
     ----------
     estimator : estimator
-        A skorch net, or a (nested) Pipeline or TransformedTargetRegressor that holds exactly one.
+        A skorch net, a SnapshotEnsemble or SnapshotEnsembleRegressor of one, or a (nested) Pipeline
+        or TransformedTargetRegressor that holds exactly one of these.
     min_lr : float, default=1e-7
         The first rate, above 0 on the log scale.
     max_lr : float, default=10.0
@@ -87,14 +91,22 @@ class LRRangeSearch(
         Ramps at most (see `budget`), each with its own seed for the order of the data and, if the
         net's module is a class, for its weights. A module that is an instance keeps its weights; a
         net that should begin anew has a class for a module.
+    schedule : schedule callback, default=None
+        What the rate is found for: None is the schedule that the net (or the ensemble) has, else a
+        constant rate. Given one, such as ``OneCycle()``, `lr` is its peak, for a net that gets this
+        schedule; with ``refit=True`` the net that is trained in the end has it.
     verify : bool, default=True
-        Whether to verify candidates by trials, short trainings at constant rates that validation
-        data decides between: the net's own split, else a random fifth, stratified by labels.
-        Without trials fixed fractions of the rate of least loss are suggested.
-    budget : float, default=1.5
+        Whether to verify candidates by trials that validation data decides between: the net's own
+        split, else a random fifth, stratified by labels. Without trials fixed fractions of the rate
+        of least loss are suggested.
+    budget : float or 'auto', default='auto'
         Ramps and trials together cost at most so many whole trainings of the estimator's own
-        `max_epochs`, or 10 steps if that is less. A quarter goes to ramps if trials follow; if the
-        training is too short for that, all of it. What is left out is in the message.
+        `max_epochs`, or 10 steps if that is less. 'auto' is 1.5 trainings of 600 steps or more; a
+        shorter training gets 900 steps, and 4 more for each step that it is shorter. If at least
+        five whole trainings are left after the ramps, trials are whole trainings, with the schedule
+        that the net has; with less, they are shorter, at constant rates. A quarter goes to ramps if
+        trials follow; if the budget is too small for that, all of it. What is left out is in the
+        message.
     scoring : str or callable, default=None
         A metric of scikit-learn's, or a callable ``scorer(estimator, X, y)``: read, in the place
         of the training loss, after each step of a ramp, and judging the trials, both on validation
@@ -119,8 +131,10 @@ class LRRangeSearch(
         Equal-length arrays 'round', 'repeat', 'step', 'lr' and 'loss', and 'score' with `scoring`;
         one row a step of a ramp. Each extension of the range is another round.
     trials_ : dict of ndarray
-        Equal-length arrays 'lr', 'steps' and 'loss' (on validation data; 'score' with `scoring`),
-        one row a candidate, the best first; empty if none was tried.
+        Equal-length arrays 'lr', 'split', 'steps', 'loss' (on validation data; 'score' with
+        `scoring`) and 'averaged_loss' (at weights averaged over the last tenth of the steps, which
+        speak for the peak of a schedule; NaN if a schedule was tried); one row a trial, those at
+        the best rate first; empty if none was tried.
     curve_ : Curve
         The averaged ramps of the range that answers: `lrs`, `loss` (minus the score with
         `scoring`), `band`.
@@ -179,6 +193,7 @@ class LRRangeSearch(
         scale: str = "log",
         extend: bool = True,
         n_repeats: int = 4,
+        schedule: Any = None,
         verify: bool = True,
         budget: float | str = "auto",
         scoring: Any = None,
@@ -194,6 +209,7 @@ class LRRangeSearch(
         self.scale = scale
         self.extend = extend
         self.n_repeats = n_repeats
+        self.schedule = schedule
         self.verify = verify
         self.budget = budget
         self.scoring = scoring
@@ -232,7 +248,8 @@ class LRRangeSearch(
         """
         start = time.perf_counter()
         self._reset()
-        settings, target = check_settings(self), find_target(self, self.estimator)
+        settings = check_settings(self)
+        target = with_schedule(self, find_target(self, self.estimator))
         request = make_request(self, target, X, y, params)
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=request.X, y=request.y)
@@ -269,6 +286,7 @@ class LRRangeSearch(
     ) -> None:
         """Set the fitted attributes that hold the search's measurements."""
         self._labels = request.labels
+        self._holds_ensemble = request.target.is_ensemble
         self._flat_targets = request.labels is None and np.ndim(request.y) == 1
         self._preprocessing = prepared.preprocessing
         self.curve_ = test.curve

@@ -19,7 +19,7 @@ from sklr._curves import RangeTestError
 from sklr._training._dry_run import begin_training
 from sklr._training._evaluation import Evaluation, TrainingData
 from sklr._training._fit import fit_net
-from sklr._training._seeding import seeded
+from sklr._training._seeding import generator_states, seeded, set_generator_states
 from sklr.callbacks import Schedule
 from sklr.callbacks._guard import guard_steps
 from sklr.range_search._preparation import Prepared, at_rate
@@ -95,11 +95,14 @@ class _Validations(Callback):
             self.average_.update(net.module_)
         if self.evaluation_ is None or self.data_ is None or self.done_ not in self.steps_:
             return
+        # A DataLoader draws from the generators: the training goes on as if it was not validated.
+        states = generator_states()
         self.losses_.append(self.evaluation_(net, self.data_))
         if self.average_ is not None and self.done_ == self.steps_[-1]:
             batches = net.get_iterator(self.dataset_, training=False)
             with self.average_.applied(net, batches):
                 self.averaged_loss_ = self.evaluation_(net, self.data_)
+        set_generator_states(states)
 
     def has_ended(self) -> bool:
         """Return whether the last step is done, or the training has diverged."""

@@ -141,7 +141,6 @@ class _Climb:
         left: int,
     ) -> None:
         self.tasks, self.request, self.seeds, self.left = tasks, request, seeds, left
-        self.cost = prepared.trial_steps or 1
         self.schedule = prepared.schedule
         # Without a schedule the same trainings, at averaged weights, speak for a peak.
         self.averaged = (False,) if prepared.schedule is not None else (False, True)
@@ -175,8 +174,12 @@ class _Climb:
             constant=None if self.schedule is not None else self._estimate(averaged=False),
             peak=self._estimate(averaged=self.averaged[-1]),
             is_open=not self._is_tried(near),
-            training_steps=self.cost,
+            training_steps=self._cost(0),
         )
+
+    def _cost(self, split: int) -> int:
+        """Return the steps of a training on a split: another may have more rows, as of groups."""
+        return self.splits[split][0].trial_steps or 1
 
     def _is_tried(self, indices: Sequence[int]) -> bool:
         """Return whether some rates were tried on all splits."""
@@ -185,10 +188,10 @@ class _Climb:
     def _add_split(self, near: Sequence[int]) -> bool:
         """Prepare another split, and return whether it is there and can be afforded."""
         number = len(self.splits)
-        if number == _budget.MAX_SPLITS or self.left < len(near) * self.cost:
+        if number == _budget.MAX_SPLITS or self.left < len(near) * self._cost(0):
             return False
         prepared, data = prepare(self.request, self.seeds.split, number)
-        if prepared.evaluation is None:
+        if prepared.evaluation is None or self.left < len(near) * (prepared.trial_steps or 1):
             return False
         self.splits.append((prepared, data))
         self.tried.append({})
@@ -197,12 +200,11 @@ class _Climb:
     def _try(self, indices: Sequence[int]) -> bool:
         """Train at some rates on all splits that lack them; return whether that was affordable."""
         wanted = [[index for index in indices if index not in tried] for tried in self.tried]
-        affordable = self.left // self.cost
         if len(self.splits) == 1:
             # One split alone compares whatever was tried on it.
-            wanted = [wanted[0][:affordable]]
-        count = sum(map(len, wanted))
-        if not 0 < count <= affordable:
+            wanted = [wanted[0][: self.left // self._cost(0)]]
+        cost = sum(len(missing) * self._cost(split) for split, missing in enumerate(wanted))
+        if not 0 < cost <= self.left:
             return False
         for split, missing in enumerate(wanted):
             if missing:
