@@ -212,8 +212,12 @@ def _holdout(request: Request, own: Holdout, seed: int, split: int) -> Holdout:
         return own
     cv = getattr(net.train_split, "cv", None)
     if isinstance(net.train_split, ValidSplit) and isinstance(cv, Number):
-        # Folds of rows that are all alike: others do as well.
-        return random_holdout(net, request.X, request.y, seed=seed)
+        # Folds of rows that are all alike: others do as well, as many as the net's own.
+        other = random_holdout(net, request.X, request.y, seed=seed)
+        if own.train_rows is None or other.train_rows is None:
+            return other
+        rows, n = np.concatenate([other.train_rows, other.valid_rows]), len(own.train_rows)
+        return Holdout(rows[:n], rows[n:])
     # Another split may keep groups or times apart. If it draws nothing, the weights still differ.
     return own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
 
