@@ -8,11 +8,12 @@ from sklr._curves import MIN_POINTS
 
 AUTO = "auto"
 LONG = 600
-"""Steps from which on a training is a long one, for which 'auto' is `AUTO_TRAININGS`."""
-AUTO_TRAININGS = 1.5
-AUTO_STEPS = 4
-"""What 'auto' adds for each step that a training is shorter than a long one: in a short training
-seconds buy trials of its whole length, which measure it as it is."""
+"""Steps from which on a training is a long one for 'auto'. For a shorter one seconds buy trials of
+its whole length, which measure it as it is."""
+AUTO_LONG = 1.5
+"""Whole trainings that 'auto' is for a long one."""
+AUTO_SHORT, AUTO_STEPS = 6, 2_500
+"""Whole trainings that 'auto' is for a short one, or these steps if they are more."""
 
 RAMP_SHARE = 1 / 4
 """Part of the budget that ramps take if trials follow: a mean of two ramps is nearly as good as one
@@ -29,6 +30,9 @@ MIN_FIRST_RUNG = 10
 MIN_WHOLE = 5
 """So many whole trainings find the best rate between two others in most searches: with less, all
 trials are shorter."""
+MIN_BOTH = 9
+"""So many find the best constant rate and the best peak of a schedule: with less, averaged weights
+of the trainings at constant rates speak for the peak."""
 MAX_SPLITS = 5
 """Splits that the best rates are trained on at most."""
 
@@ -71,12 +75,13 @@ def allowed_steps(training_steps: int, budget: float | str) -> int:
     training_steps : int
         Steps of a whole training.
     budget : float or 'auto'
-        Whole trainings. 'auto' is 1.5 of long ones; of a shorter one it is 1.5 of a long one, and
-        four steps more for each step that it is shorter.
+        Whole trainings. 'auto' is 1.5 long ones, or 6 short ones, and of these at least 2,500
+        steps.
     """
+    if budget == AUTO and training_steps < LONG:
+        return max(AUTO_SHORT * training_steps, AUTO_STEPS)
     if budget == AUTO:
-        missing = max(0, LONG - training_steps)
-        return int(AUTO_TRAININGS * (training_steps + missing)) + AUTO_STEPS * missing
+        return int(AUTO_LONG * training_steps)
     return int(float(budget) * training_steps)
 
 
@@ -105,6 +110,9 @@ def share(
         return Budget(None, None, n_repeats, n_steps, False, unknown if verify else "")
     steps = allowed_steps(training_steps, budget)
     for_ramps = int(steps * RAMP_SHARE)
+    if are_whole(steps - n_steps, training_steps):
+        # A further ramp is worth less than a whole training.
+        for_ramps = min(for_ramps, steps - MIN_WHOLE * training_steps)
     trials = verify and for_ramps >= n_steps and can_verify(steps - for_ramps, training_steps)
     affordable = (for_ramps if trials else steps) // n_steps
     length = n_steps if affordable else max(MIN_POINTS, steps)

@@ -38,7 +38,9 @@ def range_plot_data(search: LRRangeSearch) -> dict[str, Any]:
     rates = {name: getattr(suggestion, name) for name in MARKED} if answered else {}
     answer = f", lr = {suggestion.lr:.2g}" if answered else ""
     repeats = _repeats(search.results_, "score" if scored else "loss", curve.lrs)
-    trials = search.trials_
+    # Losses at constant rates and at the peaks of schedules are no one curve.
+    drawn = search.trials_["schedule"] == search.trials_["schedule"][:1]
+    trials = {name: column[drawn] for name, column in search.trials_.items()}
     losses = trials["score" if scored else "loss"]
     score = f"validation score ({_scorer_name(search.scoring)}),\nhigher is better"
     return {

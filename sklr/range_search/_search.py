@@ -101,12 +101,11 @@ class LRRangeSearch(
         of least loss are suggested.
     budget : float or 'auto', default='auto'
         Ramps and trials together cost at most so many whole trainings of the estimator's own
-        `max_epochs`, or 10 steps if that is less. 'auto' is 1.5 trainings of 600 steps or more; a
-        shorter training gets 900 steps, and 4 more for each step that it is shorter. If at least
-        five whole trainings are left after the ramps, trials are whole trainings, with the schedule
-        that the net has; with less, they are shorter, at constant rates. A quarter goes to ramps if
-        trials follow; if the budget is too small for that, all of it. What is left out is in the
-        message.
+        `max_epochs`, or 10 steps if that is less. 'auto' is 1.5 trainings of 600 steps or more, and
+        6 shorter ones, or 2,500 steps if that is more. If at least five whole trainings are left
+        after the ramps, trials are whole trainings, with the schedule that the net has; with less,
+        they are shorter, at constant rates. A quarter at most goes to ramps if trials follow; if
+        the budget is too small for that, all of it. What is left out is in the message.
     scoring : str or callable, default=None
         A metric of scikit-learn's, or a callable ``scorer(estimator, X, y)``: read, in the place
         of the training loss, after each step of a ramp, and judging the trials, both on validation
@@ -131,10 +130,10 @@ class LRRangeSearch(
         Equal-length arrays 'round', 'repeat', 'step', 'lr' and 'loss', and 'score' with `scoring`;
         one row a step of a ramp. Each extension of the range is another round.
     trials_ : dict of ndarray
-        Equal-length arrays 'lr', 'split', 'steps', 'loss' (on validation data; 'score' with
-        `scoring`) and 'averaged_loss' (at weights averaged over the last tenth of the steps, which
-        speak for the peak of a schedule; NaN if a schedule was tried); one row a trial, those at
-        the best rate first; empty if none was tried.
+        Equal-length arrays 'lr', 'schedule' ('Constant', or the callback's class), 'split',
+        'steps', 'loss' (on validation data; 'score' with `scoring`) and 'averaged_loss' (at weights
+        averaged over the last tenth of the steps, which speak for the peak of a schedule; NaN if a
+        schedule was tried); one row a trial, those at the best rate first; empty if none was tried.
     curve_ : Curve
         The averaged ramps of the range that answers: `lrs`, `loss` (minus the score with
         `scoring`), `band`.

@@ -30,6 +30,8 @@ no further than to predicting a mean, or the shares of the classes."""
 LAST_PART = 1 / 20
 """The loss at the end of a whole training at a constant rate is the mean of three validations, so
 far apart as a part of the training: it varies from step to step."""
+CONSTANT = "Constant"
+"""Name of a constant rate among schedules."""
 RATE, VALIDATIONS = "sklr_rate", "sklr_validations"
 """Names of a trial's callbacks, which no callback of the user's is likely to have."""
 
@@ -125,6 +127,8 @@ class Trial:
         Its rate: constant, or the peak of the schedule.
     split : int
         Number of the split.
+    schedule : str
+        Class of the schedule's callback; 'Constant' for a constant rate.
     steps : int
         Training batches so far.
     losses : list of float
@@ -139,6 +143,7 @@ class Trial:
 
     lr: float
     split: int = 0
+    schedule: str = CONSTANT
     steps: int = 0
     losses: list[float] = field(default_factory=list)
     averaged_loss: float = math.nan
@@ -237,7 +242,8 @@ def run_whole(prepared: Prepared, lr: float, split: int, seed: int, *arrays: Any
     else:
         rate, due = at_rate(prepared.schedule, lr), (n_steps,)
     net, watch = _net(prepared, rate, averages=prepared.schedule is None)
-    done = _trained(prepared, Trial(lr, split), net, watch, due, seed, TrainingData(*arrays))
+    name = CONSTANT if prepared.schedule is None else type(prepared.schedule).__name__
+    done = _trained(prepared, Trial(lr, split, name), net, watch, due, seed, TrainingData(*arrays))
     done.net, done.losses = None, [float(np.mean(done.losses))]
     return done
 
@@ -271,6 +277,7 @@ def _trained(
     return Trial(
         trial.lr,
         trial.split,
+        trial.schedule,
         watch.done_,
         list(watch.losses_),
         watch.averaged_loss_,
@@ -286,6 +293,7 @@ def table(trials: Sequence[Trial], *, scored: bool) -> dict[str, npt.NDArray[Any
     averaged = np.array([trial.averaged_loss for trial in trials], dtype=float)
     return {
         "lr": np.array([trial.lr for trial in trials], dtype=float),
+        "schedule": np.array([trial.schedule for trial in trials], dtype=str),
         "split": np.array([trial.split for trial in trials], dtype=int),
         "steps": np.array([trial.steps for trial in trials], dtype=int),
         name: sign * losses,

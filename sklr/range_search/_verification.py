@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel
 from sklr._curves import smooth
 from sklr._training._evaluation import TrainingData
 from sklr._training._parallel import Tasks, sent_once
+from sklr.callbacks import OneCycle
 from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
 from sklr.range_search._estimate import Estimate, estimate, grid_rate, nearest_index
@@ -24,8 +25,10 @@ from sklr.range_search._trials import Trial, run_trial, run_whole
 FIRST = (-3, -2, -1)
 """Rates that are tried first, in thirds of a decade from that of least loss in the ramps: the best
 of most tasks lies among them."""
-LOWEST, HIGHEST = -9, 2
-"""The rates that are tried at most, in the same steps."""
+FIRST_OF_CYCLE = (0, 1, 2)
+"""The peaks of a cycle that are tried first, in the same steps from the best constant rate."""
+FURTHEST = 6
+"""So many steps below the first rates are tried at most, and half as many above."""
 N_VALIDATIONS = 14
 """Validations of a candidate that comes to the last rung of short trials."""
 CAUTION = 10**-0.1
@@ -110,11 +113,51 @@ def verify(
     if whole is None or not (math.isfinite(best_lr) and budget.verify):
         return Verification()
     if _budget.are_whole(left, whole):
-        climb = _Climb(tasks, request, prepared, data, seeds, left)
-        return climb.verify(nearest_index(best_lr))
+        return climb(tasks, request, prepared, data, left, nearest_index(best_lr), seeds)
     if _budget.can_verify(left, whole):
         return halve(tasks, prepared, data, best_lr, _budget.rungs(left, whole), seeds.trials)
     return Verification()
+
+
+def climb(
+    tasks: Tasks,
+    request: Request,
+    prepared: Prepared,
+    data: TrainingData,
+    left: int,
+    start: int,
+    seeds: Seeds,
+) -> Verification:
+    """Run whole trainings: with the net's schedule, else at constant rates and with OneCycle.
+
+    Parameters
+    ----------
+    tasks, request, prepared, data, seeds
+        As in `verify`.
+    left : int
+        Steps for all of them.
+    start : int
+        Index in the grid of the rate of least loss in the ramps.
+
+    Returns
+    -------
+    Verification
+    """
+    wanted = [start + step for step in FIRST]
+    of_both = _budget.MIN_BOTH * (prepared.training_steps or 1)
+    if prepared.schedule is not None or left < of_both:
+        return _Climb(tasks, request, prepared, data, seeds, left).verify(wanted)
+    for_constant = left * _budget.MIN_WHOLE // _budget.MIN_BOTH
+    found = _Climb(tasks, request, prepared, data, seeds, for_constant).verify(wanted)
+    if found.constant is None:
+        return found
+    cycle = replace(prepared, schedule=OneCycle())
+    wanted = [nearest_index(found.constant.lr) + step for step in FIRST_OF_CYCLE]
+    peak = _Climb(tasks, request, cycle, data, seeds, left - found.steps).verify(wanted)
+    if peak.peak is None:
+        return found
+    is_open = found.is_open or peak.is_open
+    return replace(found, trials=[*found.trials, *peak.trials], peak=peak.peak, is_open=is_open)
 
 
 class _Climb:
@@ -147,16 +190,15 @@ class _Climb:
         self.splits = [(prepared, data)]
         self.tried: list[dict[int, Trial]] = [{}]
 
-    def verify(self, start: int) -> Verification:
+    def verify(self, near: Sequence[int]) -> Verification:
         """Find the best rates.
 
         Parameters
         ----------
-        start : int
-            Index in the grid of the rate of least loss in the ramps.
+        near : sequence of int
+            Indices in the grid of the rates to begin with.
         """
-        allowed = range(start + LOWEST, start + HIGHEST + 1)
-        near = [start + step for step in FIRST]
+        allowed = range(near[0] - FURTHEST, near[-1] + FURTHEST // 2 + 1)
         while True:
             if self._is_tried(near):
                 if not self._add_split(near):
@@ -191,6 +233,7 @@ class _Climb:
         if number == _budget.MAX_SPLITS or self.left < len(near) * self._cost(0):
             return False
         prepared, data = prepare(self.request, self.seeds.split, number)
+        prepared = replace(prepared, schedule=self.schedule)
         if prepared.evaluation is None or self.left < len(near) * (prepared.trial_steps or 1):
             return False
         self.splits.append((prepared, data))
