@@ -9,7 +9,7 @@ from sklr.range_search import _budget
 
 SHARED = {
     "training_steps": st.integers(1, 5_000),
-    "budget": st.floats(0.1, 20),
+    "budget": st.one_of(st.floats(0.01, 1_000), st.just("auto")),
     "n_repeats": st.integers(1, 10),
     "n_steps": st.integers(10, 300),
     "verify": st.booleans(),
@@ -27,14 +27,18 @@ def test_ramps_and_trials_never_cost_more_than_allowed(**asked):
     if shared.verify:
         assert asked["verify"]
         left, cost, before = shared.steps - ramps, 0, 0
-        for count, steps in _budget.rungs(left):
+        for count, steps in _budget.rungs(left, asked["training_steps"]):
+            # No trial is longer than the training that it stands for.
+            assert before <= steps <= asked["training_steps"]
             cost += count * (steps - before)
             before = steps
         assert ramps + cost <= shared.steps
-        assert _budget.can_verify(left)
-        assert _budget.rungs(left)[0][1] >= 10
+        first = _budget.rungs(left, asked["training_steps"])[0][1]
+        assert left >= 5 * asked["training_steps"] or first >= 10
     whole = shared.n_repeats == asked["n_repeats"] and shared.n_steps == asked["n_steps"]
-    assert bool(shared.message) == (not whole or asked["verify"] != shared.verify)
+    # Nobody who leaves the budget to the search asks for ramps at the cost of trials.
+    told = not (shared.verify and asked["budget"] == "auto")
+    assert bool(shared.message) == (told and (not whole or asked["verify"] != shared.verify))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_what_is_left_out_is_said_after_what_the_user_can_do(training_steps, exp
 
 def test_rungs_spend_nearly_all_that_is_left():
     # A rung goes on from the one before, so each of its candidates costs the difference only.
-    rungs = _budget.rungs(10_000)
+    rungs = _budget.rungs(10_000, 5_000)
     steps = np.array([steps for _, steps in rungs])
     spent = np.array([count for count, _ in rungs]) @ np.diff(steps, prepend=0)
     assert 9_600 < spent <= 10_000
@@ -101,3 +105,20 @@ def test_ramps_over_another_range_stay_within_what_is_left(part, **asked):
     assert more * shared.n_steps <= max(0, shared.steps - spent)
     # One is run whenever it can be paid for.
     assert (more == 0) == (shared.steps - spent < shared.n_steps)
+
+
+@given(training_steps=st.integers(1, 10_000))
+def test_auto_is_more_for_short_trainings_and_never_less_than_a_training_and_a_half(training_steps):
+    steps = _budget.allowed_steps(training_steps, "auto")
+    assert steps >= int(1.5 * training_steps)
+    if training_steps >= 600:
+        assert steps == int(1.5 * training_steps)
+    else:
+        # Trials of the training's whole length.
+        assert _budget.share(training_steps, "auto", 4, 100, True).verify
+        assert _budget.are_whole(steps - 100, training_steps)
+
+
+@pytest.mark.parametrize("budget", [0.01, 1, 1.5, 1_000])
+def test_a_number_is_whole_trainings(budget):
+    assert _budget.allowed_steps(600, budget) == int(budget * 600)
