@@ -71,7 +71,10 @@ class TrailingAverage:
             self.parameters = [parameter.detach().clone() for parameter in module.parameters()]
         weight = (1 + self.POWER) / (self.n_steps + self.POWER)
         for average, parameter in zip(self.parameters, module.parameters(), strict=True):
-            average.lerp_(parameter, weight)
+            if average.is_floating_point() or average.is_complex():
+                average.lerp_(parameter, weight)
+            else:
+                average.copy_(parameter)
 
     @contextmanager
     def applied(self, net: NeuralNet, batches: Iterable[Any]) -> Iterator[None]:
