@@ -16,6 +16,7 @@ from sklr.callbacks import (
     StepDecay,
 )
 from sklr.ensemble import SnapshotEnsemble, SnapshotEnsembleRegressor, Uncertainty
+from sklr.lr_scheduler import RangeTestLR, ScheduleLR
 from sklr.range_search import LRRangeSearch, LRSuggestion, RangeTestError
 
 __version__ = "0.1.0"
@@ -33,7 +34,9 @@ __all__ = [
     "LRSuggestion",
     "OneCycle",
     "RangeTestError",
+    "RangeTestLR",
     "Schedule",
+    "ScheduleLR",
     "SnapshotCosine",
     "SnapshotEnsemble",
     "SnapshotEnsembleRegressor",

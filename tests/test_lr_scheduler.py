@@ -1,19 +1,26 @@
-"""ScheduleLR in plain training loops: rates, groups, states, pickles and torch's own schedulers."""
+"""ScheduleLR and RangeTestLR in plain training loops: rates, groups, states, pickles."""
 
 import copy
+import gc
 import io
+import math
 import pickle
 import re
 import warnings
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import MLP, X_DIGITS, Y_DIGITS, make_classifier
+from torch import nn
 from torch.optim import lr_scheduler
 
-from sklr.lr_scheduler import ScheduleLR
+from sklr import LRFinder, RangeTestError
+from sklr.lr_scheduler import RangeTestLR, ScheduleLR
+from sklr.plotting import LRRangeDisplay
 from sklr.schedules import (
     SGDR,
     Constant,
@@ -21,6 +28,7 @@ from sklr.schedules import (
     CyclicalLR,
     FastGeometric,
     OneCycle,
+    RangeTest,
     SnapshotCosine,
     StepDecay,
     join,
@@ -578,3 +586,438 @@ def test_bad_parameters_raise(parameter_name, given, error):
     # Nothing was written.
     assert optimizer.param_groups[0]["lr"] == 0.1
     assert "initial_lr" not in optimizer.param_groups[0]
+
+
+# RangeTestLR: its rates and losses.
+
+
+class Normed(nn.Module):
+    """All kinds of state: parameters, running statistics, a buffer that no file holds, a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)
+        )
+        self.register_buffer("mean", torch.zeros(64), persistent=False)
+        self.n_calls = 0
+
+    def forward(self, X):
+        self.n_calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * X.mean(0)
+        return self.layers(X - self.mean)
+
+
+def batches(n_steps, size=50):
+    X, y = torch.from_numpy(X_DIGITS), torch.from_numpy(Y_DIGITS)
+    for step in range(n_steps):
+        rows = torch.arange(step * size, (step + 1) * size) % len(X)
+        yield X[rows], y[rows]
+
+
+def learn(module, optimizer, X, y):
+    """Take one step of training, and return the batch's loss."""
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(module(X), y)
+        loss.backward()
+        return loss
+
+    return optimizer.step(closure)
+
+
+def run_ramp(module, optimizer, **settings):
+    """Run a ramp to its end."""
+    ramp = RangeTestLR(optimizer, module=module, **settings)
+    assert any(ramp.step(learn(module, optimizer, X, y)) for X, y in batches(ramp.n_steps))
+    return ramp
+
+
+def with_groups(module, make=torch.optim.SGD, **settings):
+    """Return an optimizer of two groups, the second at a tenth of the first one's rate."""
+    *body, weight, bias = module.parameters()
+    groups = [{"params": body}, {"params": [weight, bias], "lr": 0.01}]
+    return make(groups, lr=0.1, **settings)
+
+
+def bits(module, optimizer):
+    """Return all that restore() promises, as plain objects that compare bit for bit."""
+
+    def plain(value):
+        if torch.is_tensor(value):
+            return value.dtype, value.shape, value.detach().numpy().tobytes()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items() if key != "params"}
+        return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+    parameters = list(module.parameters())
+    return {
+        "module": plain(dict(module.state_dict())),
+        "rest": plain([getattr(module, name, None) for name in ("mean", "n_calls")]),
+        "grads": plain([p.grad for p in parameters]),
+        "state": [plain(optimizer.state.get(p)) for p in parameters],
+        "groups": [plain(group) for group in optimizer.param_groups],
+        "params": [[id(p) for p in group["params"]] for group in optimizer.param_groups],
+        "hooks": list(optimizer._optimizer_step_post_hooks.values()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "ended"),
+    [
+        ({}, "complete"),
+        ({"scale": "linear", "min_lr": 0.0, "max_lr": 2.0, "n_steps": 30}, "complete"),
+        ({"max_lr": 1e4, "n_steps": 60}, "diverged"),
+        ({"max_lr": 1e30, "n_steps": 12}, "not finite"),
+    ],
+    ids=["log", "linear", "diverged", "not finite"],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_ramp_is_that_of_the_callback(groups, settings, ended):
+    own = [("layers.2.*", {"lr": 0.01})] if groups == 2 else []
+    params = {"lr": 0.1, "optimizer__momentum": 0.5, "optimizer__param_groups": own}
+    finder = LRFinder(**settings)
+    torch.manual_seed(3)
+    net = make_classifier(
+        **params, callbacks=[("finder", finder)], max_epochs=10, iterator_train__shuffle=False
+    )
+    net.fit(X_DIGITS, Y_DIGITS)
+    finder = dict(net.callbacks_)["finder"]
+
+    torch.manual_seed(3)
+    module = MLP()
+    make = with_groups if groups == 2 else lambda module, **kw: make_sgd_of(module, **kw)
+    ramp = run_ramp(module, make(module, momentum=0.5), **settings)
+    assert ramp.ended_ == finder.ended_ == ended
+    assert ramp.lrs_ == finder.lrs_
+    np.testing.assert_array_equal(ramp.losses_, finder.losses_)
+    for mine, theirs in zip(module.parameters(), net.module_.parameters(), strict=True):
+        np.testing.assert_array_equal(mine.detach(), theirs.detach())
+    try:
+        expected_lr = finder.suggest()
+    except RangeTestError as error:
+        with pytest.raises(RangeTestError, match=f"^{re.escape(str(error))}$"):
+            ramp.suggest()
+    else:
+        assert ramp.suggest() == expected_lr
+
+
+def make_sgd_of(module, **settings):
+    return torch.optim.SGD(module.parameters(), lr=0.1, **settings)
+
+
+def test_groups_of_a_ramp_keep_their_proportion():
+    module = MLP()
+    optimizer = with_groups(module)
+    ramp = RangeTestLR(optimizer, min_lr=1e-4, max_lr=1.0, n_steps=20)
+    schedule = RangeTest(min_lr=1e-4, max_lr=1.0, n_steps=20)
+    for step in range(20):
+        assert lrs(optimizer) == [schedule(step), schedule(step) * (0.01 / 0.1)]
+        ramp.step(1.0)
+    with pytest.warns(UserWarning, match=r"group 0 trains at 10 times .* make the optimizer with"):
+        RangeTestLR(make_sgd(lr=0.01, group_lrs=(0.1, None)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_ends_a_ramp(bad):
+    ramp = RangeTestLR(make_sgd())
+    assert not ramp.step(1.0)
+    assert not ramp.step(2.0)
+    assert ramp.step(torch.tensor(bad))
+    assert ramp.ended_ == "not finite"
+    np.testing.assert_array_equal(ramp.losses_, [1.0, 2.0, bad])
+    assert ramp.status == "diverged_at_start"
+
+
+def test_no_step_follows_the_end_of_a_ramp():
+    optimizer = make_sgd()
+    ramp = RangeTestLR(optimizer, n_steps=10)
+    assert [ramp.step(1.0) for _ in range(10)] == [False] * 9 + [True]
+    assert lrs(optimizer) == [10.0]
+    ended = RangeTestLR(make_sgd())
+    ended.step(math.nan)
+    undone = RangeTestLR(make_sgd())
+    undone.restore()
+    for over, why in ((ramp, "complete after 10"), (ended, "not finite after 1"), (undone, "cut")):
+        n_steps = len(over.lrs_)
+        with pytest.raises(ValueError, match=rf"'loss' parameter of RangeTestLR must .*{why}"):
+            over.step(0.5)
+        assert len(over.lrs_) == len(over.losses_) == n_steps
+
+
+def test_the_graph_of_a_loss_is_not_kept():
+    module = MLP()
+    ramp = RangeTestLR(make_sgd_of(module))
+    X, y = next(batches(1))
+    loss = nn.functional.cross_entropy(module(X), y)
+    number, tensor = loss.item(), weakref.ref(loss)
+    ramp.step(loss)
+    del loss
+    gc.collect()
+    assert tensor() is None
+    assert ramp.losses_ == [number]
+    assert type(ramp.losses_[0]) is float
+
+
+def test_a_ramp_runs_with_an_optimizer_of_closures():
+    module = MLP()
+    optimizer = torch.optim.LBFGS(module.parameters(), lr=0.5, max_iter=3)
+    for X, y in batches(2):
+        learn(module, optimizer, X, y)
+    before = bits(module, optimizer)
+    ramp = run_ramp(module, optimizer, min_lr=1e-4, n_steps=20)
+    assert bits(module, optimizer) != before
+    ramp.restore()
+    assert bits(module, optimizer) == before
+
+
+def test_the_rate_of_a_ramp_stays_in_its_tensor():
+    lr = torch.tensor(0.1, dtype=torch.float64)
+    optimizer = make_adam(lr)
+    with RangeTestLR(optimizer, min_lr=1e-4) as ramp:
+        assert lr.item() == 1e-4
+        ramp.step(1.0)
+        assert optimizer.param_groups[0]["lr"] is lr
+        assert lr.item() == RangeTest(min_lr=1e-4, max_lr=10.0, n_steps=100)(1)
+    assert optimizer.param_groups[0]["lr"] is lr
+    assert lr.item() == 0.1
+
+
+@pytest.mark.parametrize("condition", [1.0, 10.0, 100.0])
+@pytest.mark.parametrize("sharpness", [0.3, 40.0])
+def test_the_suggestion_for_a_quadratic_is_below_its_edge_of_stability(sharpness, condition):
+    """Gradient descent on half a curvature times x**2 diverges at rates above 2 / curvature."""
+    curvatures = torch.logspace(0, -math.log10(condition), 5).double() * sharpness
+    x = nn.Parameter(torch.ones(5).double())
+    optimizer = torch.optim.SGD([x], lr=0.1)
+    with RangeTestLR(optimizer, min_lr=1e-5, max_lr=1e3, n_steps=200) as ramp:
+        stop = False
+        while not stop:
+            optimizer.zero_grad()
+            loss = (curvatures * x**2).sum() / 2 + 1
+            loss.backward()
+            optimizer.step()
+            stop = ramp.step(loss)
+    assert ramp.ended_ == "diverged"
+    assert ramp.lrs_[-1] > 2 / sharpness
+    assert ramp.status == "ok"
+    # Far above the rates that do nothing in as many steps.
+    assert 0.02 / sharpness < ramp.suggest() < 2 / sharpness
+
+
+def test_a_ramp_without_an_answer_says_why():
+    ramp = RangeTestLR(make_sgd(), n_steps=20)
+    assert ramp.status is None
+    for ask in (ramp.suggest, ramp.plot):
+        with pytest.raises(RangeTestError, match=r"has seen no loss yet: call step\(loss\)"):
+            ask()
+    while not ramp.step(1.0):
+        pass
+    assert ramp.status == "flat"
+    with pytest.raises(RangeTestError, match=r"^flat: Raise max_lr"):
+        ramp.suggest()
+
+
+def test_the_plot_of_a_ramp_is_that_of_the_callback():
+    import matplotlib.pyplot as plt
+
+    net = make_classifier(callbacks=[("finder", LRFinder())], max_epochs=10)
+    net.fit(X_DIGITS, Y_DIGITS)
+    finder = dict(net.callbacks_)["finder"]
+    ramp = RangeTestLR(make_sgd())
+    assert [ramp.step(loss) for loss in finder.losses_][-1]
+    axes = plt.subplots(2)[1]
+    mine = ramp.plot(ax=axes[0])
+    finder.plot(ax=axes[1])
+    assert type(mine) is LRRangeDisplay
+    assert mine.ax_ is axes[0]
+    assert axes[0].get_title() == axes[1].get_title() != ""
+    assert axes[0].get_xscale() == axes[1].get_xscale() == "log"
+    assert len(axes[0].lines) == len(axes[1].lines) > 2
+    for line, other in zip(axes[0].lines, axes[1].lines, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), other.get_xydata())
+
+
+# RangeTestLR: everything as it was.
+
+
+@pytest.mark.parametrize("trained_before", [False, True], ids=["fresh", "trained"])
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.Rprop, {}),
+    ],
+    ids=["SGD", "Adam", "Rprop"],
+)
+def test_restore_is_bit_for_bit(make, settings, trained_before):
+    module = Normed()
+    optimizer = with_groups(module, make, **settings)
+    optimizer.register_step_post_hook(lambda *args: None)
+    if trained_before:
+        for X, y in batches(3):
+            learn(module, optimizer, X, y)
+    before = bits(module, optimizer)
+    step, groups = optimizer.step, list(optimizer.param_groups)
+    ramp = run_ramp(module, optimizer, n_steps=20)
+    after = bits(module, optimizer)
+    assert all(before[part] != after[part] for part in ("module", "rest", "grads", "state"))
+    for _ in range(2):
+        ramp.restore()
+        assert bits(module, optimizer) == before
+        # A training that follows is that of a module on which no ramp was run.
+        assert optimizer.step == step
+        assert all(a is b for a, b in zip(optimizer.param_groups, groups, strict=True))
+        twin, twin_optimizer = copy.deepcopy((module, optimizer))
+        for X, y in batches(4):
+            assert torch.equal(learn(module, optimizer, X, y), learn(twin, twin_optimizer, X, y))
+        assert bits(module, optimizer)["module"] == bits(twin, twin_optimizer)["module"]
+
+
+def test_restore_without_a_module_is_of_the_parameters_in_the_groups():
+    module = Normed()
+    optimizer = torch.optim.SGD(module.layers[3].parameters(), lr=0.1)
+    before = [p.detach().clone() for p in module.layers[3].parameters()]
+    ramp = RangeTestLR(optimizer, min_lr=0.1)
+    for X, y in batches(3):
+        ramp.step(learn(module, optimizer, X, y))
+    assert not torch.equal(module.layers[3].bias, before[1])
+    ramp.restore()
+    assert all(map(torch.equal, module.layers[3].parameters(), before))
+    assert lrs(optimizer) == [0.1]
+    assert module.n_calls == 3
+
+
+def test_restore_has_the_parameters_that_are_not_the_modules():
+    module, offset = MLP(), nn.Parameter(torch.zeros(10))
+    optimizer = torch.optim.SGD([*module.parameters(), offset], lr=0.1)
+    with RangeTestLR(optimizer, module=module, min_lr=0.1) as ramp:
+        X, y = next(batches(1))
+        loss = nn.functional.cross_entropy(module(X) + offset, y)
+        loss.backward()
+        optimizer.step()
+        ramp.step(loss)
+        assert offset.abs().sum() > 0
+    assert torch.equal(offset, torch.zeros(10))
+
+
+def test_restore_undoes_groups_that_were_loaded_or_added():
+    module = Normed()
+    optimizer = with_groups(module, momentum=0.9)
+    before = bits(module, optimizer)
+    ramp = RangeTestLR(optimizer, module=module, min_lr=1e-3)
+    X, y = next(batches(1))
+    ramp.step(learn(module, optimizer, X, y))
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    ramp.step(learn(module, optimizer, X, y))
+    schedule = RangeTest(min_lr=1e-3, max_lr=10.0, n_steps=100)
+    assert lrs(optimizer) == [schedule(2), schedule(2) * (0.01 / 0.1)]
+    optimizer.add_param_group({"params": [parameter()]})
+    with pytest.raises(ValueError, match=r"'optimizer' parameter .* keep its 2 .* Got 3 instead"):
+        ramp.step(1.0)
+    assert len(ramp.lrs_) == 2
+    ramp.restore()
+    assert bits(module, optimizer) == before
+
+
+def test_a_ramp_is_undone_where_its_block_ends():
+    module = Normed()
+    optimizer = make_sgd_of(module)
+    before = bits(module, optimizer)
+
+    def fail_on_the_way():
+        X, y = next(batches(1))
+        with RangeTestLR(optimizer, module=module, min_lr=0.1) as ramp:
+            ramp.step(learn(module, optimizer, X, y))
+            assert bits(module, optimizer) != before
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_on_the_way()
+    assert bits(module, optimizer) == before
+
+
+@pytest.mark.parametrize(
+    "travel",
+    [lambda parts: pickle.loads(pickle.dumps(parts)), copy.deepcopy],
+    ids=["pickle", "deepcopy"],
+)
+def test_a_ramp_travels_on_its_way(travel):
+    module = Normed()
+    optimizer = with_groups(module, torch.optim.Adam)
+    before = bits(module, optimizer)
+    ramp = RangeTestLR(optimizer, module=module, n_steps=20)
+    data = list(batches(20))
+    for X, y in data[:5]:
+        ramp.step(learn(module, optimizer, X, y))
+    others = travel((module, optimizer, ramp))
+    for X, y in data[5:]:
+        assert ramp.step(learn(module, optimizer, X, y)) == others[2].step(learn(*others[:2], X, y))
+    assert (ramp.lrs_, ramp.losses_) == (others[2].lrs_, others[2].losses_)
+    trained = bits(module, optimizer)
+    others[2].restore()
+    assert bits(module, optimizer) == trained
+    del before["params"]
+    assert {key: value for key, value in bits(*others[:2]).items() if key != "params"} == before
+
+
+# RangeTestLR: bad input.
+
+
+class Rateless(torch.optim.Optimizer):
+    def __init__(self, params):
+        super().__init__(params, {})
+
+
+@pytest.mark.parametrize(
+    ("parameter_name", "given", "error"),
+    [
+        ("optimizer", None, TypeError),
+        ("optimizer", Rateless([parameter()]), ValueError),
+        ("module", MLP, TypeError),
+        ("module", MLP(), ValueError),
+        ("min_lr", "0.1", TypeError),
+        ("min_lr", 0.0, ValueError),
+        ("max_lr", 1e-7, ValueError),
+        ("n_steps", 20.0, TypeError),
+        ("n_steps", 9, ValueError),
+        ("scale", "cube", ValueError),
+    ],
+)
+def test_bad_parameters_of_a_ramp_raise(parameter_name, given, error):
+    optimizer = make_sgd()
+    with pytest.raises(error) as caught:
+        RangeTestLR(**{"optimizer": optimizer, parameter_name: given})
+    form = rf"The '{parameter_name}' parameter of RangeTestLR must .+ Got .+ instead\."
+    assert re.fullmatch(form, str(caught.value), re.DOTALL)
+    assert lrs(optimizer) == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("loss", "error"),
+    [
+        (None, TypeError),
+        ("1", TypeError),
+        (True, TypeError),
+        (torch.tensor(True), TypeError),
+        (torch.tensor(1j), TypeError),
+        ([1.0], TypeError),
+        (torch.ones(1), ValueError),
+        (torch.ones(64), ValueError),
+    ],
+    ids=str,
+)
+def test_a_loss_that_is_no_number_raises(loss, error):
+    optimizer = make_sgd()
+    ramp = RangeTestLR(optimizer)
+    with pytest.raises(error) as caught:
+        ramp.step(loss)
+    form = r"The 'loss' parameter of RangeTestLR must .+ Got .+ instead\."
+    assert re.fullmatch(form, str(caught.value))
+    assert ramp.lrs_ == ramp.losses_ == []
+    assert lrs(optimizer) == [1e-7]
+    for number in (1, 1.0, np.float32(1), torch.tensor(1.0), torch.tensor(1)):
+        assert not ramp.step(number)
+    assert ramp.losses_ == [1.0] * 5
