@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from range_tasks import Task, parts
+from range_tasks import Task
 from torch.utils.data import DataLoader, TensorDataset
 
 with warnings.catch_warnings():
@@ -58,8 +58,8 @@ def silence() -> Iterator[None]:
 def begin(task: Task, seed: int) -> tuple[Any, DataLoader[Any]]:
     """Return the task's initialized net at the lowest rate, and its shuffled batches."""
     torch.manual_seed(seed)
-    net, seen = task.net(lr=START).initialize(), parts(task.data)
-    data = TensorDataset(torch.from_numpy(seen.X), torch.from_numpy(seen.y))
+    net, seen = task.net(lr=START).initialize(), task.arrays()
+    data = TensorDataset(torch.from_numpy(np.ascontiguousarray(seen.X)), torch.from_numpy(seen.y))
     return net, DataLoader(data, task.batch_size, shuffle=True)
 
 
@@ -136,8 +136,8 @@ def ignite_rate(task: Task, seed: int) -> float:
 def fastai_ramp(task: Task, seed: int) -> tuple[Array, Array]:
     """Run fastai's ramp in a plain loop: rates and smoothed losses, trimmed as it trims them."""
     torch.manual_seed(seed)
-    net, seen = task.net(lr=START).initialize(), parts(task.data)
-    X, y = torch.from_numpy(seen.X), torch.from_numpy(seen.y)
+    net, seen = task.net(lr=START).initialize(), task.arrays()
+    X, y = torch.from_numpy(np.ascontiguousarray(seen.X)), torch.from_numpy(seen.y)
     lrs: list[float] = []
     losses: list[float] = []
     mean, order = 0.0, torch.empty(0, dtype=torch.long)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from range_tasks import Task
-from range_truth import LRS, SEEDS, Key, load
+from range_truth import LRS, Key, load, seeds_of
 
 Array = NDArray[np.float64]
 
@@ -21,7 +21,8 @@ def log_losses(task: Task, schedule: str) -> Array:
     A loss worse than an untrained net's counts as that.
     """
     truth = load()
-    losses = np.array([[truth[Key(task.name, schedule, lr, s)] for s in SEEDS] for lr in LRS])
+    seeds = seeds_of(task)
+    losses = np.array([[truth[Key(task.name, schedule, lr, s)] for s in seeds] for lr in LRS])
     return np.log(np.minimum(losses, np.median(losses[:2])))
 
 

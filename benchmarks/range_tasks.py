@@ -1,9 +1,9 @@
 """The tasks on which suggested rates are compared: data, estimator, optimizer, batch size.
 
-The constants of sklr's rules were chosen on `TUNING` and `SHORT_TUNING`, the halves drawn before any
-constant was touched; `REPORT` and `SHORT_REPORT` are test tasks. The short ones are what users of
-scikit-learn bring: 100 to 600 steps, tables with categories and missing values, imbalance, targets
-that are not scaled, text, embeddings and fine-tuning.
+The constants of sklr's rules were chosen on `TUNING` and `SHORT_TUNING`, halves that were drawn
+before any constant was touched; `REPORT` and `SHORT_REPORT` are test tasks. The short ones are what
+users of scikit-learn bring: 100 to 600 steps, tables with categories and missing values, imbalance,
+targets that are not scaled, text, embeddings and fine-tuning.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ KINDS = ("Lo", "So", "Ll", "Lu", "Mn", "Sm", "Po", "Nd")
 
 
 def names(form: str) -> Data:
-    """Load the names of Unicode's characters, and their kinds: text, words or letters as numbers."""
+    """Load the names of Unicode's characters, as text, words or letters, and their kinds."""
     known = [chr(i) for i in range(32, 0x3000) if unicodedata.name(chr(i), "")]
     chosen = [char for char in known if unicodedata.category(char) in KINDS]
     y = np.array([KINDS.index(unicodedata.category(char)) for char in chosen])
@@ -295,6 +295,11 @@ class Task:
     params: dict[str, Any] = field(default_factory=dict)
     n_seen: int | None = None
 
+    @property
+    def is_regression(self) -> bool:
+        """Whether targets are numbers."""
+        return self.data.startswith(REGRESSIONS)
+
     def parts(self) -> Parts:
         """Return the data as the estimator takes it."""
         return parts(self.data, self.n_seen)
@@ -322,9 +327,8 @@ class Task:
 
     def net(self, callbacks: list[tuple[str, Callback]] | None = None, **params: Any) -> NeuralNet:
         """Return the net, with skorch's own split of its training data."""
-        regression = self.data.startswith(REGRESSIONS)
-        defaults: dict[str, Any] = {} if regression else {"criterion": nn.CrossEntropyLoss}
-        return (NeuralNetRegressor if regression else NeuralNetClassifier)(
+        defaults: dict[str, Any] = {} if self.is_regression else {"criterion": nn.CrossEntropyLoss}
+        return (NeuralNetRegressor if self.is_regression else NeuralNetClassifier)(
             self.module,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
@@ -409,7 +413,9 @@ REPORT = (
     Task("fashion MLP momentum", "fashion", _mlp(196, 96, 10), 16, 64, MOMENTUM),
     Task("fashion CNN AdamW", "fashion", partial(cnn, 14, 6, 10), 10, 64, ADAMW),
     Task("fashion deep tanh Adam", "fashion", _mlp(196, *[64] * 4, 10, **TANH), 16, 64, ADAM),
-    Task("friedman deep tanh momentum", "friedman", _mlp(10, *[48] * 4, 1, **TANH), 40, 64, MOMENTUM),
+    Task(
+        "friedman deep tanh momentum", "friedman", _mlp(10, *[48] * 4, 1, **TANH), 40, 64, MOMENTUM
+    ),
     Task("diabetes MLP SGD", "diabetes", _mlp(10, 32, 1), 120, 16),
     Task("shells MLP SGD batch 16", "shells", _mlp(8, 64, 4), 16, 16),
 )
@@ -420,7 +426,9 @@ SHORT_TUNING = (
     Task("digits 800 CNN Adam", "digits", partial(cnn, 8, 8, 10), 20, 64, ADAM, 800),
     Task("cancer 200 MLP Adam", "cancer", _mlp(30, 32, 2), 20, 16, ADAM, 200),
     Task("diabetes 200 MLP Adam", "diabetes", _mlp(10, 32, 1), 30, 16, ADAM, 200),
-    Task("friedman unscaled momentum", "friedman, unscaled", _mlp(10, 64, 1), 16, 32, MOMENTUM, 1_000),
+    Task(
+        "friedman unscaled momentum", "friedman, unscaled", _mlp(10, 64, 1), 16, 32, MOMENTUM, 1_000
+    ),
     Task("weather table Adam", "weather", _mlp(16, 32, 5), 15, 32, ADAM, 730),
     Task("parties table momentum", "parties", _mlp(39, 32, 7), 15, 32, MOMENTUM, 470),
     Task("travel table RMSprop", "travel", _mlp(11, 32, 2), 20, 32, RMSPROP, 420),
@@ -445,9 +453,13 @@ SHORT_TUNING = (
         ADAMW,
         1_500,
     ),
-    Task("clusters 300 tanh RMSprop", "clusters", _mlp(20, 48, 48, 5, **TANH), 20, 16, RMSPROP, 300),
+    Task(
+        "clusters 300 tanh RMSprop", "clusters", _mlp(20, 48, 48, 5, **TANH), 20, 16, RMSPROP, 300
+    ),
     Task("clusters 150 logistic SGD", "clusters", _mlp(20, 5), 20, 16, {}, 150),
-    Task("fashion 2500 dropout Adam", "fashion", _mlp(196, 96, 10, dropout=0.3), 8, 64, ADAM, 2_500),
+    Task(
+        "fashion 2500 dropout Adam", "fashion", _mlp(196, 96, 10, dropout=0.3), 8, 64, ADAM, 2_500
+    ),
 )
 SHORT_REPORT = (
     Task("digits 500 MLP momentum", "digits", _mlp(64, 64, 10), 20, 32, MOMENTUM, 500),
@@ -489,7 +501,9 @@ SHORT_REPORT = (
     ),
     Task("shells 600 MLP Adam", "shells", _mlp(8, 64, 4), 30, 32, ADAM, 600),
     Task("linear unscaled Adam", "linear", _mlp(15, 32, 1), 30, 16, ADAM, 200),
-    Task("fashion 3000 CNN BN AdamW", "fashion", partial(cnn, 14, 6, 10, **NORM), 8, 64, ADAMW, 3_000),
+    Task(
+        "fashion 3000 CNN BN AdamW", "fashion", partial(cnn, 14, 6, 10, **NORM), 8, 64, ADAMW, 3_000
+    ),
 )
 LONG = TUNING + REPORT
 SHORT = SHORT_TUNING + SHORT_REPORT
