@@ -1,4 +1,4 @@
-"""Preparation of a search: preprocessing fitted once, validation data chosen, the net alone."""
+"""Preparation of a split: validation data chosen, preprocessing fitted, the net alone."""
 
 from __future__ import annotations
 
