@@ -186,6 +186,9 @@ class RangeTestLR:
     batches. Parameter groups keep the proportion of their initial rates: the ramp takes the place
     of the optimizer's default rate, or of the highest group's if no group has that.
 
+    An exception in the loop, as some losses raise at a rate too high, is left to the loop; what was
+    recorded before it can still be asked for a suggestion.
+
     Nothing is hooked into the optimizer. What `restore` needs is copied to the CPU's memory when
     the test is made: one copy of the module (of the optimizer's parameters if there is no
     `module`), and of the optimizer's state and gradients if it has any by then. Random generators
@@ -292,8 +295,8 @@ class RangeTestLR:
         Parameters
         ----------
         loss : float or Tensor of no dimension
-            The loss of the batch on which the optimizer has just taken its step. Neither the tensor
-            nor its graph is kept.
+            The loss of the batch on which the optimizer has just taken its step; the mean loss of
+            the batches, if several make a step. Neither the tensor nor its graph is kept.
 
         Returns
         -------

@@ -8,6 +8,7 @@ import pickle
 import re
 import warnings
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
@@ -922,6 +923,21 @@ def test_restore_undoes_groups_that_were_loaded_or_added():
     assert bits(module, optimizer) == before
 
 
+def test_restore_copies_states_of_any_kind():
+    optimizer = make_sgd()
+    (p,) = optimizer.param_groups[0]["params"]
+    optimizer.state[p] = {"recent": deque([torch.ones(2)]), "nested": [(1, {"sums": [2.0]})]}
+    ramp = RangeTestLR(optimizer)
+    for _ in range(3):
+        state = optimizer.state[p]
+        assert state["nested"] == [(1, {"sums": [2.0]})]
+        assert [values.tolist() for values in state["recent"]] == [[1.0, 1.0]]
+        state["recent"].append(torch.zeros(2))
+        state["recent"][0].zero_()
+        state["nested"][0][1]["sums"].append(3.0)
+        ramp.restore()
+
+
 def test_a_ramp_is_undone_where_its_block_ends():
     module = Normed()
     optimizer = make_sgd_of(module)
@@ -932,6 +948,8 @@ def test_a_ramp_is_undone_where_its_block_ends():
         with RangeTestLR(optimizer, module=module, min_lr=0.1) as ramp:
             ramp.step(learn(module, optimizer, X, y))
             assert bits(module, optimizer) != before
+            # As a scheduler of torch's would.
+            optimizer.param_groups[0]["initial_lr"] = 0.3
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
