@@ -113,6 +113,9 @@ def find_target(owner: object, estimator: Any) -> Target:
         )
         raise ParameterTypeError(owner, "estimator", requirement, estimator)
     parts = list(_parts_in(estimator, kinds, fitted=False))
+    # A net is never a transformer, and so any ensembles beside it are steps before it.
+    nets = [(prefix, part) for prefix, part in parts if isinstance(part, NeuralNet)]
+    parts = nets if len(nets) == 1 else parts
     if len(parts) != 1:
         requirement = f"hold exactly one skorch net, and it holds {len(parts)}"
         raise ParameterValueError(owner, "estimator", requirement, estimator)
