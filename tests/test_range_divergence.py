@@ -15,7 +15,11 @@ from sklr._training._target import find_target
 from sklr.range_search import _trials
 from sklr.range_search._preparation import Request, prepare
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "budget": 20}
+PARAMS = {"n_repeats": 2, "n_steps": 40, "random_state": 0, "budget": 11}
+
+
+def small(module=MLP, **params):
+    return make_classifier(module, max_epochs=3, **params)
 
 
 class StrictCriterion(nn.CrossEntropyLoss):
@@ -49,10 +53,10 @@ class Probabilistic(MLP):
 
 
 NETS = {
-    "criterion": lambda: make_classifier(criterion=StrictCriterion),
-    "module": lambda: make_classifier(StrictModule),
-    "optimizer": lambda: make_classifier(optimizer=StrictOptimizer),
-    "distribution": lambda: make_classifier(Probabilistic),
+    "criterion": lambda: small(criterion=StrictCriterion),
+    "module": lambda: small(StrictModule),
+    "optimizer": lambda: small(optimizer=StrictOptimizer),
+    "distribution": lambda: small(Probabilistic),
 }
 
 
@@ -70,6 +74,7 @@ def test_of_a_ramp_it_ends_the_ramp_only_and_is_named(kind, n_jobs, scoring):
     search = LRRangeSearch(NETS[kind](), n_jobs=n_jobs, scoring=scoring, max_lr=1e4, **PARAMS)
     found = search.fit(X_DIGITS, Y_DIGITS).suggest()
     assert found.status == "ok"
+    assert found.verified
     assert 0.01 < found.lr < 3
     if kind != "distribution":  # its NaN may come by the loss first
         assert "2 of 2 ramps ended in an exception (" in found.message
@@ -106,7 +111,7 @@ class BrokenCriterion(nn.CrossEntropyLoss):
     ("params", "n_jobs"), [({"module": Broken}, 2), ({"criterion": BrokenCriterion}, 1)]
 )
 def test_in_the_first_step_it_is_the_users(params, n_jobs):
-    net = make_classifier(**params)
+    net = small(**params)
     with pytest.raises(ValueError, match="never works"):
         LRRangeSearch(net, n_jobs=n_jobs, **PARAMS).fit(X_DIGITS, Y_DIGITS)
 
@@ -121,7 +126,7 @@ class NormalLoss(nn.Module):
 def test_a_likelihood_that_raises_at_nan():
     X, y = load_diabetes(return_X_y=True)
     X, y = scale(X).astype(np.float32), scale(y).astype(np.float32).reshape(-1, 1)
-    net = make_regressor(criterion=NormalLoss, max_epochs=20)
-    found = LRRangeSearch(net, max_lr=1e4, **PARAMS).fit(X, y).suggest()
+    net = make_regressor(criterion=NormalLoss, max_epochs=6)
+    found = LRRangeSearch(net, max_lr=1e4, **(PARAMS | {"n_steps": 60})).fit(X, y).suggest()
     assert found.status == "ok"
     assert found.verified

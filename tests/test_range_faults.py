@@ -21,12 +21,14 @@ from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
 from sklr import CyclicalLR, LRRangeSearch, RangeTestError
+from sklr.range_search._budget import allowed_steps
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "budget": 20}
+# Two ramps, and a few whole trainings.
+PARAMS = {"n_repeats": 2, "n_steps": 40, "random_state": 0, "budget": 11}
 
 
 def search(estimator=None, X=X_DIGITS, y=Y_DIGITS, **params):
-    estimator = make_classifier() if estimator is None else estimator
+    estimator = make_classifier(max_epochs=3) if estimator is None else estimator
     return LRRangeSearch(estimator, **(PARAMS | params)).fit(X, y)
 
 
@@ -88,7 +90,7 @@ def test_nothing_is_left_behind_however_it_ends(module, refit, tmp_path, monkeyp
     callbacks = [("lr", CyclicalLR(step_size=1))]
     estimator = make_pipeline(StandardScaler(), make_classifier(module, callbacks=callbacks))
     before, pickled = state(), pickle.dumps(estimator)
-    fitted = LRRangeSearch(estimator, refit=refit, **PARAMS)
+    fitted = LRRangeSearch(estimator, refit=refit, **(PARAMS | {"budget": 7}))
     # An exception after some steps is a divergence in ramps and trials, but not in the refit.
     if module in (MLP, NaNAt37) or (module is RaisesAt37 and not refit):
         fitted.fit(X_DIGITS, Y_DIGITS)
@@ -104,14 +106,14 @@ def test_nothing_is_left_behind_however_it_ends(module, refit, tmp_path, monkeyp
 
 
 def test_a_loss_that_turns_nan_ends_the_ramp_and_is_reported():
-    found = search(make_classifier(NaNAt37), verify=False, extend=False).suggestion_
+    found = search(make_classifier(NaNAt37), verify=False, extend=False, n_steps=60).suggestion_
     # The 37th loss is the first that is none.
     assert found.cost_steps == 2 * 37
     assert "not a finite number" in found.message
 
 
 def test_trials_that_turn_nan_are_never_the_answer():
-    fitted = search(make_classifier(NaNAt37), extend=False, n_steps=30, max_lr=1.0)
+    fitted = search(make_classifier(NaNAt37), extend=False, n_steps=30, max_lr=1.0, budget=7)
     assert fitted.trials_["lr"].size
     assert np.isinf(fitted.trials_["loss"]).any()
     assert fitted.suggestion_.status == "failed"
@@ -194,21 +196,27 @@ def test_one_class():
 def test_five_samples(steps):
     X, y = load_diabetes(return_X_y=True)
     estimator = make_pipeline(*steps, make_regressor()) if steps else make_regressor()
-    found = LRRangeSearch(estimator, random_state=0).fit(X[:5], y[:5]).suggestion_
+    found = LRRangeSearch(estimator, budget=1.5, random_state=0).fit(X[:5], y[:5]).suggestion_
     assert "no candidate was verified" in found.message
-    assert found.cost_steps <= 1.5 * 10 + 1
+    assert found.cost_steps <= 1.5 * 10
+    # Ten epochs of one batch: as many steps as a short training gets buy trials on five splits.
+    fitted = LRRangeSearch(estimator, random_state=0).fit(X[:5], y[:5])
+    assert set(fitted.trials_["split"]) == {0, 1, 2, 3, 4}
+    assert fitted.trials_["steps"].max() == 10
+    assert fitted.suggestion_.cost_steps <= allowed_steps(10, "auto")
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class")
 def test_five_samples_of_four_classes():
-    found = search(X=X_DIGITS[:5], y=np.array([0, 1, 2, 3, 3])).suggestion_
+    net, params = make_classifier(), {"n_steps": 60, "budget": 20}
+    found = search(net, X_DIGITS[:5], np.array([0, 1, 2, 3, 3]), **params).suggestion_
     # Six epochs of one batch each: the budget is 120 steps.
     assert (found.status, found.cost_steps) == ("ok", 120)
 
 
 @pytest.mark.parametrize("scaled", [False, True])
 def test_constant_data(scaled):
-    net = make_classifier()
+    net = make_classifier(max_epochs=3)
     estimator = make_pipeline(StandardScaler(), net) if scaled else net
     found = search(estimator, X=np.ones_like(X_DIGITS)).suggestion_
     assert found.message

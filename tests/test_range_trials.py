@@ -18,10 +18,12 @@ from skorch.helper import predefined_split
 
 from sklr import CyclicalLR, LRRangeSearch
 from sklr._training._target import find_target
-from sklr.range_search import _budget, _trials
+from sklr.range_search import _trials, _verification
 from sklr.range_search._preparation import Request, prepare
 
-TRIED = {"budget": 20, "n_steps": 60, "n_repeats": 2, "random_state": 0}
+# A budget for whole trainings, and one for shorter trials.
+TRIED = {"budget": 8, "n_steps": 40, "n_repeats": 1, "random_state": 0}
+SHORT = {"budget": 4}
 
 
 def search(estimator, X=X_DIGITS, y=Y_DIGITS, **params):
@@ -82,40 +84,39 @@ def test_a_trial_travels_without_the_data():
     ],
 )
 def test_rate_is_lower_if_the_validation_loss_turns_up(losses, part):
-    tried = _trials.Trial(1.0, 280, list(losses))
-    found = _trials.horizon(tried, 1_000)
+    tried = _trials.Trial(1.0, steps=280, losses=list(losses))
+    found = _verification.horizon(tried, 1_000)
     assert found == pytest.approx(part)
-    assert _trials.constant_lr(tried, 1_000) == pytest.approx(10**-0.1 * math.sqrt(found))
 
 
-def test_candidates_lie_from_two_decades_below_to_a_third_above():
-    rates = _trials.candidates(0.3)
-    assert (rates[0], rates[-1]) == pytest.approx((0.003, 0.3 * 10 ** (1 / 3)))
-    np.testing.assert_allclose(np.diff(np.log10(rates)), 1 / 3)
-    assert len(rates) == _budget.SURVIVORS[0]
+@pytest.mark.parametrize("best_lr", [0.1, 0.12, 0.09])
+def test_candidates_of_the_grid_lie_from_two_decades_below_to_a_third_above(best_lr):
+    rates = _verification.candidates(best_lr, 8)
+    np.testing.assert_allclose(rates, 10 ** (np.arange(-9, -1) / 3), rtol=1e-12)
 
 
 @given(last=st.integers(10, 5_000))
 def test_validations_are_spread_over_the_training(last):
-    due = _trials.validation_steps(last)
+    due = _verification.validation_steps(last)
     assert due == tuple(sorted(set(due)))
     assert (due[0] >= 1, due[-1]) == (True, last)
     assert len(due) == min(14, last)
     assert max(np.diff((0, *due))) <= math.ceil(last / 14)
 
 
-@pytest.mark.parametrize("n_jobs", [2])
-def test_search_verifies_and_keeps_its_budget_for_every_n_jobs(n_jobs):
-    net = make_classifier(train_split=ValidSplit(5, stratified=True))
-    first, second = search(net), search(net, n_jobs=n_jobs)
+@pytest.mark.parametrize(
+    ("params", "epochs"), [(SHORT, 10), ({"budget": 12}, 3)], ids=["short", "whole"]
+)
+def test_search_verifies_and_keeps_its_budget_for_every_n_jobs(params, epochs):
+    net = make_classifier(train_split=ValidSplit(5, stratified=True), max_epochs=epochs)
+    first, second = search(net, **params), search(net, n_jobs=2, **params)
     for name, column in first.trials_.items():
         np.testing.assert_array_equal(column, second.trials_[name])
     found = first.suggest()
     assert found.lr == second.suggest().lr
-    # 400 training rows in batches of 50, for 6 epochs.
-    assert found.cost_steps <= 20 * 8 * 6
+    # 400 training rows in batches of 50.
+    assert found.cost_steps <= params["budget"] * 8 * epochs
     assert found.cost_steps == len(first.results_["step"]) + first.trials_["steps"].sum()
-    assert len(first.trials_["lr"]) == 8
     assert first.trials_["steps"][0] == first.trials_["steps"].max()
     low, high = found.interval
     assert low <= found.lr <= high
@@ -123,21 +124,24 @@ def test_search_verifies_and_keeps_its_budget_for_every_n_jobs(n_jobs):
 
 
 def test_a_schedule_gets_its_peak():
-    found = search(make_classifier(callbacks=[("lr", CyclicalLR())])).suggest()
+    found = search(make_classifier(max_epochs=3, callbacks=[("lr", CyclicalLR())])).suggest()
     assert found.lr == found.max_lr == found.params["callbacks__lr__max_lr"]
     assert found.base_lr == found.max_lr / 4
 
 
-def test_preprocessing_is_fitted_once_and_never_on_validation_rows():
+@pytest.mark.parametrize(
+    ("params", "epochs"), [(SHORT, 10), ({"budget": 9}, 5)], ids=["short", "whole"]
+)
+def test_preprocessing_is_fitted_once_a_split_and_never_on_validation_rows(params, epochs):
     Recorder.fitted_on = []
-    net = make_classifier(train_split=ValidSplit(5, stratified=True))
-    search(make_pipeline(Recorder(), net))
-    assert Recorder.fitted_on == [400]
+    net = make_classifier(train_split=ValidSplit(5, stratified=True), max_epochs=epochs)
+    fitted = search(make_pipeline(Recorder(), net), **params)
+    assert Recorder.fitted_on == [400] * len(set(fitted.trials_["split"]))
 
 
 def test_labels_of_any_kind_give_the_same_answer():
     names = np.array([f"digit {label}" for label in range(10)])
-    net = make_classifier()
+    net = make_classifier(max_epochs=3)
     expected = search(net).suggest().lr
     assert search(net, y=names[Y_DIGITS]).suggest().lr == expected
     assert search(net, y=Y_DIGITS + 3).suggest().lr == expected
@@ -192,7 +196,7 @@ def test_data_too_small_to_hold_any_out_is_said():
 
 def noisy_regression(signal):
     """Targets of which most is noise, for batches of two: no fall of a ramp is clear."""
-    X, y = make_friedman1(600, noise=6.0, random_state=0)
+    X, y = make_friedman1(300, noise=4.0, random_state=0)
     if not signal:
         y = np.random.default_rng(0).permutation(y)
     return scale(X).astype(np.float32), scale(y).reshape(-1, 1).astype(np.float32)
@@ -201,12 +205,11 @@ def noisy_regression(signal):
 @pytest.mark.parametrize("signal", [True, False])
 def test_trials_have_an_answer_if_ramps_are_too_noisy_for_one(signal):
     X, y = noisy_regression(signal)
-    net = make_regressor(batch_size=2, max_epochs=8)
-    fitted = LRRangeSearch(net, n_repeats=1, random_state=0).fit(X, y)
-    assert math.isnan(
-        LRRangeSearch(net, n_repeats=1, random_state=0, verify=False).fit(X, y).suggestion_.lr
-    )
-    assert fitted.trials_["lr"].size == 8
+    net = make_regressor(batch_size=2, max_epochs=4)
+    params = {"n_repeats": 1, "random_state": 0, "budget": 2.5}
+    fitted = LRRangeSearch(net, **params).fit(X, y)
+    assert math.isnan(LRRangeSearch(net, verify=False, **params).fit(X, y).suggestion_.lr)
+    assert fitted.trials_["lr"].size > 3
     found = fitted.suggestion_
     if signal:
         assert found.status == "ok"
