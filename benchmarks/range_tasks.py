@@ -307,7 +307,8 @@ class Task:
     @property
     def n_steps(self) -> int:
         """Steps of a whole training, with skorch's own split."""
-        return self.max_epochs * -(-int(0.8 * len(self.parts().y)) // self.batch_size)
+        n_seen = self.n_seen or N_SEEN.get(self.data) or len(self.parts().y)
+        return self.max_epochs * -(-int(0.8 * n_seen) // self.batch_size)
 
     def preprocessing(self) -> Any:
         """Return the preprocessing before the net; None if there is none."""

@@ -15,19 +15,20 @@ def test_every_training_of_the_truth_is_there():
     truth = range_truth.load()
     assert list(truth) == range_truth.all_keys()
     assert all(loss > 0 for loss in truth.values())
-    assert len(range_tasks.TASKS) >= 16
+    assert len(range_tasks.LONG) >= 16
+    assert len(range_tasks.SHORT) >= 32
     assert len(range_tasks.TUNING) == len(range_tasks.REPORT)
+    assert len(range_tasks.SHORT_TUNING) == len(range_tasks.SHORT_REPORT)
+    names = [task.name for task in range_tasks.TASKS]
+    assert len(set(names)) == len(names)
+    assert all(100 <= task.n_steps <= 600 for task in range_tasks.SHORT)
 
 
 def test_every_task_has_a_best_rate_inside_the_grid():
-    truth = range_truth.load()
     for task in range_tasks.TASKS:
-        for schedule in range_truth.SCHEDULES:
-            mean = [
-                np.mean([truth[range_truth.Key(task.name, schedule, lr, s)] for s in (0, 1, 2)])
-                for lr in range_truth.LRS
-            ]
-            assert 0 < int(np.argmin(mean)) < len(mean) - 1
+        for schedule in range_truth.schedules_of(task):
+            logs = range_scores.log_losses(task, schedule).mean(axis=1)
+            assert 0 < int(np.argmin(logs)) < len(logs) - 1
 
 
 def test_noise_floor_judges_each_seed_at_the_rate_that_the_others_choose():
@@ -74,7 +75,7 @@ def test_a_failed_training_counts_as_an_untrained_net():
         untrained = [
             truth[range_truth.Key(task.name, "constant", lr, seed)]
             for lr in range_truth.LRS[:2]
-            for seed in range_truth.SEEDS
+            for seed in range_truth.seeds_of(task)
         ]
-        assert logs.shape == (len(range_truth.LRS), len(range_truth.SEEDS))
+        assert logs.shape == (len(range_truth.LRS), len(range_truth.seeds_of(task)))
         assert logs.max() <= np.log(np.median(untrained))

@@ -198,11 +198,26 @@ def _evaluated(
     summary = _curves.summarize(curve, "score" if scored else "loss")
     if scored and summary.status == "failed":
         summary = replace(summary, remedy="Look at 'scoring'.")
+    elif scored and summary.status not in _curves.ANSWERED:
+        summary = _read_by_loss(_curves.average(lrs, [ramp.losses for ramp in ramps])) or summary
     errors = [ramp.error for ramp in ramps if ramp.error is not None]
     if errors:
         ended = f"{len(errors)} of {len(ramps)} ramps ended in an exception ({errors[0]})."
         summary = replace(summary, finding=f"{summary.finding} {ended}")
     return RangeTest(list(rounds), len(rounds) - 1, lrs, curve, summary, message)
+
+
+def _read_by_loss(curve: _curves.Curve) -> _curves.CurveSummary | None:
+    """Return what the loss shows if the score is too coarse for a ramp; None if it shows nothing.
+
+    The accuracy on thirty rows, or that of a net that still predicts one class, changes in a few
+    steps of a whole training, and not within a ramp.
+    """
+    summary = _curves.summarize(curve)
+    if summary.status not in _curves.ANSWERED:
+        return None
+    finding = "The score changed too little within the ramps, which were read by the loss. "
+    return replace(summary, finding=finding + summary.finding)
 
 
 def _explained(test: RangeTest, prepared: Prepared, data: TrainingData) -> RangeTest:

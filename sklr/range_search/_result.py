@@ -20,6 +20,8 @@ from sklr.range_search._verification import Verification, horizon
 
 NOWHERE = (math.nan, math.nan)
 """The range of no answer."""
+LARGE = 30.0
+"""Inputs or targets of a greater root mean square are unscaled; images of 0 to 16 are not."""
 HALF_DECADE = 10**0.5
 """Least factor between `lr` and the ends of its interval if there is one ramp only."""
 
@@ -208,8 +210,30 @@ def notes_on(
         notes.insert(0, "No candidate was verified: there is no validation data.")
     elif budget.verify and test.answered and not found.trials:
         notes.append("No candidate was verified: the extended range took the budget.")
+    notes.append(_scales(data))
     notes.append(_adjustments(search, request, prepared, data))
     return " ".join(note for note in notes if note)
+
+
+def _scales(data: TrainingData) -> str:
+    """Return what to scale, if inputs or targets are so large that no rate suits all weights."""
+    remedies = []
+    if _is_large(data.X):
+        remedies.append("X (by a StandardScaler before the net)")
+    if _is_large(data.y):
+        remedies.append("y (by a TransformedTargetRegressor with a StandardScaler)")
+    if not remedies:
+        return ""
+    return f"Scale {' and '.join(remedies)}: it has values far from 0 and 1, and nets learn worse."
+
+
+def _is_large(values: Any) -> bool:
+    """Return whether a column of numbers is of a size that nets are not made for."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim > 2:
+        return False
+    # A part of the rows shows it.
+    sizes = np.sqrt(np.mean(np.square(values[:1_000], dtype=float), axis=0))
+    return bool(np.max(sizes, initial=0.0) > LARGE)
 
 
 def _adjustments(search: Any, request: Request, prepared: Prepared, data: TrainingData) -> str:
