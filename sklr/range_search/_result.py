@@ -32,6 +32,7 @@ def make_suggestion(
     test: RangeTest,
     found: Verification,
     learned: bool,
+    scale: str,
     notes: str,
     seconds: float,
 ) -> LRSuggestion:
@@ -49,6 +50,8 @@ def make_suggestion(
         What the trials show.
     learned : bool
         Whether trials have an answer if the ramps have none.
+    scale : str
+        Which data to scale; may be empty.
     notes : str
         What was adjusted.
     seconds : float
@@ -67,7 +70,7 @@ def make_suggestion(
     answered = summary.status in _curves.ANSWERED
     # A schedule begins or peaks at a rate that it leaves again.
     lr = summary.lr if prepared.schedule is None else summary.max_lr
-    words = [summary.message, test.message, notes]
+    words = [scale, summary.message, test.message, notes]
     return LRSuggestion(
         lr=lr if answered else math.nan,
         base_lr=summary.base_lr,
@@ -151,6 +154,8 @@ def _remedy(summary: _curves.CurveSummary, found: Verification) -> str:
 def _trials_said(found: Verification) -> str:
     """Return what was tried, in a sentence."""
     best, n_rates = found.trials[0], len({trial.lr for trial in found.trials})
+    if n_rates > 1 and len({trial.loss for trial in found.trials}) == 1:
+        return "All trials had the same score, which does not tell rates apart."
     if found.are_whole:
         splits = f", the best on {found.n_splits} splits," if found.n_splits > 1 else ""
         return f"Whole trainings at {n_rates} rates{splits} did best around {best.lr:.2g}."
@@ -210,12 +215,11 @@ def notes_on(
         notes.insert(0, "No candidate was verified: there is no validation data.")
     elif budget.verify and test.answered and not found.trials:
         notes.append("No candidate was verified: the extended range took the budget.")
-    notes.append(_scales(data))
     notes.append(_adjustments(search, request, prepared, data))
     return " ".join(note for note in notes if note)
 
 
-def _scales(data: TrainingData) -> str:
+def what_to_scale(data: TrainingData) -> str:
     """Return what to scale, if inputs or targets are so large that no rate suits all weights."""
     remedies = []
     if _is_large(data.X):
