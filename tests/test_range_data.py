@@ -25,14 +25,20 @@ from skorch.dataset import Dataset, ValidSplit
 from torch import nn
 from torch.utils.data import IterableDataset, TensorDataset
 
-from sklr import LRRangeSearch
+from sklr import LRRangeSearch, OneCycle
 from sklr.data import ArrayDataset
 
-PARAMS = {"n_repeats": 2, "n_steps": 60, "random_state": 0, "budget": 20}
+# One ramp, and whole trainings on two splits.
+PARAMS = {"n_repeats": 1, "n_steps": 40, "random_state": 0, "budget": 8}
+
+
+def small(module=MLP, **params):
+    """Give a net that trains for 30 steps on all rows, and for 24 on the rows that trials get."""
+    return make_classifier(module, **({"max_epochs": 3} | params))
 
 
 def search(X, y, estimator=None, **params):
-    estimator = make_classifier() if estimator is None else estimator
+    estimator = small() if estimator is None else estimator
     return LRRangeSearch(estimator, **(PARAMS | params)).fit(X, y)
 
 
@@ -61,7 +67,8 @@ def test_any_container_gives_the_same_answer(convert, expected):
     found = search(convert(X_DIGITS), Y_DIGITS)
     np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
     np.testing.assert_allclose(found.suggestion_.lr, expected.suggestion_.lr, rtol=1e-6)
-    np.testing.assert_array_equal(found.trials_["steps"], expected.trials_["steps"])
+    np.testing.assert_array_equal(found.trials_["lr"], expected.trials_["lr"])
+    np.testing.assert_allclose(found.trials_["loss"], expected.trials_["loss"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +85,9 @@ def test_any_container_gives_the_same_answer(convert, expected):
 def test_data_sets(make, expected):
     found = search(*make())
     assert found.suggest().status == "ok"
-    assert found.trials_["lr"].size == 8
-    assert found.suggestion_.cost_steps <= 20 * 60
+    assert found.trials_["lr"].size > 3
+    assert set(found.trials_["steps"]) == {24}
+    assert found.suggestion_.cost_steps <= 8 * 30
     assert not hasattr(found, "n_features_in_")
 
 
@@ -89,7 +97,7 @@ def test_a_dict_of_inputs():
             return super().forward(torch.cat([left, right], dim=1))
 
     X = {"left": X_DIGITS[:, :32], "right": X_DIGITS[:, 32:]}
-    found = search(X, Y_DIGITS, make_classifier(Two))
+    found = search(X, Y_DIGITS, small(Two))
     assert found.suggest().status == "ok"
 
 
@@ -99,7 +107,7 @@ def test_images():
             super().__init__(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
 
     X = X_DIGITS.reshape(-1, 1, 8, 8)
-    found = search(X, Y_DIGITS, make_classifier(CNN), refit=True)
+    found = search(X, Y_DIGITS, small(CNN), refit=True)
     assert found.predict(X).shape == Y_DIGITS.shape
 
 
@@ -114,7 +122,7 @@ class Endless(IterableDataset):
 
 
 def test_an_iterable_data_set_gets_its_stated_steps_and_no_trials():
-    net = make_classifier(iterator_train__shuffle=False)
+    net = small(iterator_train__shuffle=False)
     found = search(Endless(), None, net, n_repeats=3)
     assert found.suggest().status == "ok"
     assert set(found.results_["repeat"]) == {0, 1, 2}
@@ -124,22 +132,29 @@ def test_an_iterable_data_set_gets_its_stated_steps_and_no_trials():
         search(Endless(), None, net, scoring="accuracy")
 
 
-def test_a_memory_map_is_not_copied(tmp_path):
-    shape = (60_000, 64)
+@pytest.mark.parametrize(
+    ("epochs", "budget", "steps"),
+    [
+        pytest.param(5, 4, 80, id="shorter trials"),
+        pytest.param(1, 10, 16, id="whole trainings on several splits"),
+    ],
+)
+def test_a_memory_map_is_not_copied(epochs, budget, steps, tmp_path):
+    shape = (8_000, 256)
     X = np.memmap(tmp_path / "X.dat", np.float32, "w+", shape=shape)
-    X[:] = np.resize(X_DIGITS, shape)
+    X[:] = np.tile(np.resize(X_DIGITS, (8_000, 64)), 4)
     X.flush()
     X = np.memmap(tmp_path / "X.dat", np.float32, "r", shape=shape)
     y = np.resize(Y_DIGITS, len(X))
-    net = make_classifier(max_epochs=1, batch_size=500, train_split=ValidSplit(5))
+    net = small(module__n_inputs=256, max_epochs=epochs, batch_size=400, train_split=ValidSplit(5))
     search(X_DIGITS, Y_DIGITS)  # what is imported in a first training is not what is measured
     tracemalloc.start()
-    found = search(X, y, net, budget=4)
+    found = search(X, y, net, budget=budget, n_steps=20)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert found.trials_["lr"].size == 8
-    assert found.n_features_in_ == 64
-    # numpy's arrays are traced: a copy of the training part would be 12 MB.
+    assert found.trials_["steps"].max() == steps
+    assert found.n_features_in_ == 256
+    # numpy's arrays are traced: a copy of the training part would be four fifths.
     assert peak < X.nbytes / 2
 
 
@@ -148,7 +163,7 @@ def test_frames_of_mixed_columns_go_through_the_preprocessing():
     frame = pd.DataFrame(columns)
     estimator = make_pipeline(
         make_column_transformer((StandardScaler(), ["number"]), (OneHotEncoder(), ["kind"])),
-        make_classifier(module__n_inputs=3, module__n_outputs=2),
+        small(module__n_inputs=3, module__n_outputs=2),
     )
     found = search(frame, Y_DIGITS % 2, estimator, refit=True)
     assert found.suggest().status == "ok"
@@ -168,8 +183,9 @@ def test_frames_of_mixed_columns_go_through_the_preprocessing():
 )
 def test_frames_that_the_preprocessing_makes_reach_the_net_as_arrays(plain, framed, dtype):
     X = (X_DIGITS * 16).astype(dtype)
-    plain, frames = (make_pipeline(step, make_classifier()) for step in (plain, framed))
-    for params in ({}, {"scoring": "accuracy"}):
+    plain, frames = (make_pipeline(step, small()) for step in (plain, framed))
+    short = {"verify": False, "n_steps": 20, "budget": 1}
+    for params in ({}, short | {"scoring": "accuracy"}):
         expected = search(X, Y_DIGITS, plain, refit=True, **params)
         found = search(X, Y_DIGITS, frames, refit=True, **params)
         assert found.suggestion_.lr == expected.suggestion_.lr
@@ -178,7 +194,7 @@ def test_frames_that_the_preprocessing_makes_reach_the_net_as_arrays(plain, fram
         np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
     assert (
         "a frame as an array (set_output(transform='default')"
-        in search(X, Y_DIGITS, frames).suggestion_.message
+        in search(X, Y_DIGITS, frames, **short).suggestion_.message
     )
     X = X.astype(float)
     X[3, 5] = np.nan
@@ -193,7 +209,7 @@ def test_a_net_that_takes_the_columns_of_a_frame_by_name_gets_them():
 
     X = np.stack([X_DIGITS.sum(axis=1), X_DIGITS[:, 20]], axis=1)
     step = FunctionTransformer(pd.DataFrame, kw_args={"columns": ["total", "first"]})
-    estimator = make_pipeline(step, make_classifier(Columns, module__n_inputs=2, lr=0.01))
+    estimator = make_pipeline(step, small(Columns, module__n_inputs=2, lr=0.01))
     found = search(X, Y_DIGITS, estimator, refit=True)
     assert "frame" not in found.suggestion_.message
     assert found.predict(X).shape == Y_DIGITS.shape
@@ -208,7 +224,7 @@ def test_a_frame_for_a_bare_net_is_told_of():
 
 @pytest.mark.parametrize("steps", [[], [StandardScaler()]])
 def test_a_net_for_another_number_of_features_is_refused_with_the_shape(steps):
-    estimator = make_pipeline(*steps, make_classifier()) if steps else make_classifier()
+    estimator = make_pipeline(*steps, small()) if steps else small()
     n_train = 400 if steps else 500
     shape = rf"cannot predict X of shape \({n_train}, 63\).*shapes cannot be multiplied"
     with pytest.raises(ValueError, match=shape) as raised:
@@ -219,7 +235,7 @@ def test_a_net_for_another_number_of_features_is_refused_with_the_shape(steps):
 def test_missing_values_that_the_preprocessing_fills():
     X = X_DIGITS.astype(float)
     X[::7, 5] = np.nan
-    estimator = make_pipeline(SimpleImputer(), make_classifier())
+    estimator = make_pipeline(SimpleImputer(), small())
     found = search(X, Y_DIGITS, estimator, refit=True)
     assert found.predict(X).shape == Y_DIGITS.shape
     np.testing.assert_array_equal(found.transform(X), X)
@@ -231,7 +247,7 @@ def test_a_float64_net_is_fed_in_its_own_dtype():
             super().__init__()
             self.double()
 
-    found = search(X_DIGITS.astype(float), Y_DIGITS, make_classifier(Double), refit=True)
+    found = search(X_DIGITS.astype(float), Y_DIGITS, small(Double), refit=True)
     assert found.predict_proba(X_DIGITS.astype(float)).dtype == np.float64
 
 
@@ -239,10 +255,12 @@ def test_a_float64_net_is_fed_in_its_own_dtype():
 def test_regression_targets_of_any_dtype_and_shape(dtype):
     X, y = load_diabetes(return_X_y=True)
     y = (y / 10).astype(dtype)
-    estimator = make_pipeline(StandardScaler(), make_regressor(max_epochs=40))
+    estimator = make_pipeline(StandardScaler(), make_regressor(max_epochs=4))
     flat = search(X, y, estimator)
     column = search(X, y.reshape(-1, 1), estimator)
     np.testing.assert_allclose(flat.results_["loss"], column.results_["loss"], rtol=1e-5)
+    assert flat.trials_["lr"].size > 3
+    np.testing.assert_allclose(flat.trials_["loss"], column.trials_["loss"], rtol=1e-4)
 
 
 class Stream(IterableDataset):
@@ -256,12 +274,12 @@ class Stream(IterableDataset):
 
 
 def test_an_iterable_data_set_with_a_length_has_a_budget():
-    net = make_classifier(iterator_train__shuffle=False)
+    net = small(iterator_train__shuffle=False)
     del net.iterator_train__shuffle
     found = search(Stream(), None, net, budget=3)
     assert found.suggest().status in ("ok", "no_divergence")
-    # 10 batches in each of 6 epochs.
-    assert found.suggestion_.cost_steps <= 3 * 60
+    # 10 batches in each of 3 epochs.
+    assert found.suggestion_.cost_steps <= 3 * 30
     assert "there is no validation data" in found.suggestion_.message
 
 
@@ -277,17 +295,19 @@ class Untouched(TransformerMixin, BaseEstimator):
 @pytest.mark.parametrize("make", [UserDict, MappingProxyType, dict])
 @pytest.mark.parametrize("steps", [[], [Untouched()]], ids=["net", "pipeline"])
 def test_mappings_of_any_kind(make, steps, expected):
-    net = make_classifier()
+    net = small()
     found = search(make({"X": X_DIGITS}), Y_DIGITS, make_pipeline(*steps, net) if steps else net)
-    assert found.trials_["lr"].size == 8
+    assert found.trials_["lr"].size > 3
+    assert set(found.trials_["steps"]) == {24}
     if not steps:  # else ramps are of the training rows only
         np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
+        np.testing.assert_array_equal(found.trials_["lr"], expected.trials_["lr"])
 
 
 @pytest.mark.parametrize("make", [list, np.array, pd.Series, lambda t: np.array(t, dtype=object)])
 def test_texts_of_any_kind_into_a_vectorizer(make):
     texts = [f"word{label} and other words" for label in Y_DIGITS]
-    estimator = make_pipeline(TfidfVectorizer(), make_classifier(module__n_inputs=13))
+    estimator = make_pipeline(TfidfVectorizer(), small(module__n_inputs=13))
     found = search(make(texts), Y_DIGITS, estimator, refit=True)
     # Each text names its label.
     assert found.suggestion_.verified
@@ -315,32 +335,40 @@ def test_groups_reach_the_nets_own_split(how):
             seen.append(groups)
             return super().split(X, y, groups)
 
-    net = make_classifier(TakesGroups, train_split=ValidSplit(Watched(5)))
+    callbacks = [("lr", OneCycle())]  # tried alone, on more splits
+    net = small(TakesGroups, train_split=ValidSplit(Watched(5)), callbacks=callbacks)
     if "routed" in how:
         net = RoutedNet(**net.get_params(deep=False))
     estimator = make_pipeline(StandardScaler(), net) if "pipeline" in how else net
     name = f"{estimator.steps[-1][0]}__groups" if how == "pipeline" else "groups"
     with config_context(enable_metadata_routing="routed" in how):
-        fitted = LRRangeSearch(estimator, **(PARAMS | {"budget": 2}))
+        fitted = LRRangeSearch(estimator, **(PARAMS | {"budget": 10}))
         fitted.fit(X_DIGITS, Y_DIGITS, **{name: GROUPS})
-    np.testing.assert_array_equal(seen[0], GROUPS)
+    # Also to further splits of the trials.
+    assert len(seen) >= len(set(fitted.trials_["split"])) > 1
+    for groups in seen:
+        np.testing.assert_array_equal(groups, GROUPS)
     assert fitted.suggest().status == "ok"
 
 
 @pytest.mark.parametrize(
-    ("n", "params"),
-    [(81, {}), (401, {"batch_size": 80}), (70, {"iterator_train__drop_last": True})],
+    ("n", "params", "batches"),
+    [(81, {}, 1), (401, {"batch_size": 80}, 4), (70, {"iterator_train__drop_last": True}, 1)],
 )
-def test_what_is_left_to_train_on_has_no_batch_that_cannot_be_trained_on(n, params):
+def test_what_is_left_to_train_on_has_no_batch_that_cannot_be_trained_on(n, params, batches):
     class Normed(MLP):
         def __init__(self):
             super().__init__()
             self.layers.insert(1, nn.BatchNorm1d(16))
 
-    net = make_classifier(Normed, **({"batch_size": 64} | params))
-    found = search(X_DIGITS[:n], Y_DIGITS[:n], net, budget=80)
-    assert found.trials_["lr"].size == 8
-    assert np.isfinite(found.trials_["loss"][0])
+    net = small(Normed, **({"batch_size": 64} | params))
+    found = search(X_DIGITS[:n], Y_DIGITS[:n], net, budget=60, n_steps=10)
+    assert len(set(found.trials_["split"])) > 1
+    # Four fifths of the rows would leave one for a batch of its own.
+    finite = np.isfinite(found.trials_["loss"])
+    assert set(found.trials_["steps"][finite]) == {batches * 3}
+    constant = finite & (found.trials_["schedule"] == "Constant")
+    assert np.isfinite(found.trials_["averaged_loss"][constant]).all()
 
 
 def test_preprocessing_sees_the_users_rows_only():
@@ -351,13 +379,13 @@ def test_preprocessing_sees_the_users_rows_only():
         seen.append(len(X))
         return X
 
-    estimator = make_pipeline(FunctionTransformer(strict), make_classifier())
+    estimator = make_pipeline(FunctionTransformer(strict), small())
     for params in ({}, {"scoring": "accuracy", "verify": False, "n_repeats": 1, "budget": 1}):
         found = search(X_DIGITS, Y_DIGITS, estimator, refit=True, **params)
         assert found.suggestion_.status in ("ok", "no_divergence")
         if not params:
-            # The training rows, the validation rows, and all of them for the refit.
-            assert seen == [400, 100, 500]
+            # The training rows and validation rows of each split, and all of them for the refit.
+            assert seen == [400, 100] * len(set(found.trials_["split"])) + [500]
     found.transform(X_DIGITS)
 
 
@@ -368,11 +396,11 @@ def test_a_net_with_accelerate(expected, capsys):
     class Accelerated(AccelerateMixin, NeuralNetClassifier):
         pass
 
-    params = make_classifier(device=None).get_params(deep=False)
+    params = small(device=None).get_params(deep=False)
     net = Accelerated(**params, accelerator=accelerate.Accelerator(cpu=True))
     found = search(X_DIGITS, Y_DIGITS, net)
     np.testing.assert_allclose(found.results_["loss"], expected.results_["loss"], rtol=1e-5)
-    np.testing.assert_array_equal(found.trials_["steps"], expected.trials_["steps"])
+    np.testing.assert_array_equal(found.trials_["lr"], expected.trials_["lr"])
     assert capsys.readouterr().out == ""
     found.set_params(refit=True, verify=False).fit(X_DIGITS, Y_DIGITS)
     assert found.best_estimator_.lr == found.suggestion_.lr

@@ -199,6 +199,8 @@ def test_five_samples(steps):
     found = LRRangeSearch(estimator, budget=1.5, random_state=0).fit(X[:5], y[:5]).suggestion_
     assert "no candidate was verified" in found.message
     assert found.cost_steps <= 1.5 * 10
+    if steps:
+        return
     # Ten epochs of one batch: as many steps as a short training gets buy trials on five splits.
     fitted = LRRangeSearch(estimator, random_state=0).fit(X[:5], y[:5])
     assert set(fitted.trials_["split"]) == {0, 1, 2, 3, 4}

@@ -131,14 +131,21 @@ class Told:
         self.tasks.append("teardown")
 
 
-def test_callbacks_are_told_of_every_task():
+@pytest.mark.parametrize("budget", [4, 8])
+def test_callbacks_are_told_of_every_task(budget):
     told = Told()
-    search(verify=True, budget=20, refit=True).set_callbacks(told).fit(X_DIGITS, Y_DIGITS)
+    net = make_classifier(max_epochs=8)
+    fitted = search(net, verify=True, budget=budget, n_steps=40, refit=True).set_callbacks(told)
+    fitted.fit(X_DIGITS, Y_DIGITS)
     counts = {name: told.tasks.count(name) for name in told.tasks}
     assert (told.tasks[0], told.tasks[-1]) == ("setup", "teardown")
     assert counts["begin ramps, each"] == counts["end ramps, each"] == 2
-    trials = [counts[f"begin trials, rung {i} of 3, each"] for i in (1, 2, 3)]
-    assert trials == [8, 4, 2]
+    if budget < 5:
+        trials = [counts[f"begin trials, rung {i} of 3, each"] for i in (1, 2, 3)]
+        assert trials == [8, 4, 2]
+    else:
+        for split, number in enumerate(np.bincount(fitted.trials_["split"])):
+            assert counts[f"begin whole trainings, split {split + 1}, each"] == number
     assert counts["begin refit"] == counts["end refit"] == 1
     begun = sum(name.startswith("begin") for name in told.tasks)
     assert begun == sum(name.startswith("end") for name in told.tasks)
@@ -185,10 +192,16 @@ def test_html_shows_the_net():
 
 @pytest.mark.parametrize("backend", ["loky", "threading", "sequential"])
 def test_backends_by_parallel_config(backend):
-    expected = search().fit(X_DIGITS, Y_DIGITS)
+    params = {"verify": True, "budget": 12, "n_steps": 40}
+    net = make_classifier(max_epochs=3)
+    expected = search(net, **params).fit(X_DIGITS, Y_DIGITS)
     with parallel_config(backend=backend, n_jobs=2):
-        found = search().fit(X_DIGITS, Y_DIGITS)
+        found = search(net, **params).fit(X_DIGITS, Y_DIGITS)
     np.testing.assert_array_equal(found.results_["loss"], expected.results_["loss"])
+    # Whole trainings on several splits.
+    assert len(set(found.trials_["split"])) > 1
+    for name, column in expected.trials_.items():
+        np.testing.assert_array_equal(found.trials_[name], column)
 
 
 @pytest.mark.slow
@@ -197,9 +210,9 @@ def test_dask_as_a_backend():
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
-    expected = search(verify=True, budget=20).fit(X_DIGITS, Y_DIGITS)
+    expected = search(verify=True, budget=8, n_steps=40).fit(X_DIGITS, Y_DIGITS)
     with cluster, distributed.Client(cluster), parallel_config(backend="dask"):
-        found = search(verify=True, budget=20).fit(X_DIGITS, Y_DIGITS)
+        found = search(verify=True, budget=8, n_steps=40).fit(X_DIGITS, Y_DIGITS)
     np.testing.assert_array_equal(found.results_["loss"], expected.results_["loss"])
     np.testing.assert_array_equal(found.trials_["loss"], expected.trials_["loss"])
 

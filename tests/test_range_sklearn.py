@@ -17,15 +17,20 @@ def lazy_classifier():
         module__out_features=5,
         criterion=nn.CrossEntropyLoss,
         train_split=None,
-        batch_size=10,
-        max_epochs=20,
+        batch_size=20,
+        max_epochs=4,
         verbose=0,
     )
 
 
 def lazy_regressor():
     return NeuralNetRegressor(
-        nn.LazyLinear, module__out_features=1, train_split=None, batch_size=10, verbose=0
+        nn.LazyLinear,
+        module__out_features=1,
+        train_split=None,
+        batch_size=20,
+        max_epochs=4,
+        verbose=0,
     )
 
 
@@ -33,7 +38,7 @@ def lazy_regressor():
 @pytest.mark.filterwarnings("ignore:The range test has no answer:UserWarning")
 @parametrize_with_checks(
     [
-        LRRangeSearch(estimator, n_repeats=1, n_steps=20, refit=refit, random_state=0)
+        LRRangeSearch(estimator, n_repeats=1, n_steps=20, budget=7, refit=refit, random_state=0)
         for estimator, refit in (
             (lazy_classifier(), True),
             (lazy_regressor(), False),
