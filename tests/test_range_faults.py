@@ -166,7 +166,7 @@ import torch
 torch.set_num_threads(1)
 from nets import X_DIGITS, Y_DIGITS, make_classifier
 from sklr import LRRangeSearch
-search = LRRangeSearch(make_classifier(), **{params!r}).fit(X_DIGITS, Y_DIGITS)
+search = LRRangeSearch(make_classifier(max_epochs=3), **{params!r}).fit(X_DIGITS, Y_DIGITS)
 print(search.results_["loss"].tobytes().hex())
 """
 
