@@ -138,7 +138,7 @@ class Scripted:
         return [Ramp(list(lrs), list(losses), None) for _ in arguments]
 
 
-PREPARED = Prepared(None, {}, None, None, None, None, {}, 0.1, None)
+PREPARED = Prepared(None, {}, None, None, None, None, False, {}, 0.1, None)
 
 
 def test_an_answer_is_kept_where_a_wider_range_has_none():

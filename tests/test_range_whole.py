@@ -62,7 +62,7 @@ class Scripted:
 
 
 def prepared_of(steps, schedule=None):
-    return Prepared(None, {}, "evaluation", steps, steps, schedule, {}, 0.1, None)
+    return Prepared(None, {}, "evaluation", steps, steps, schedule, False, {}, 0.1, None)
 
 
 def climb(tasks, left=10_000, schedule=None, costs=(10,) * 5):
@@ -225,11 +225,15 @@ def loss_of(net, rows):
         pytest.param(StepDecay(every=2), ["callbacks__lr__lr"], id="decay"),
     ],
 )
-@pytest.mark.parametrize("lr", [0.3])
-def test_a_trial_is_the_users_own_training_bit_for_bit(schedule, names, lr, monkeypatch):
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_a_trial_is_the_users_own_training_bit_for_bit(schedule, names, shuffle, monkeypatch):
+    lr = 0.3
     callbacks = None if schedule is None else [("lr", schedule)]
     split = ValidSplit(5, stratified=True)
     net = make_classifier(Random, callbacks=callbacks, train_split=split, max_epochs=5)
+    if not shuffle:
+        # As skorch's nets are by default: samples come in order.
+        del net.iterator_train__shuffle
     request = request_for(net)
     trained, real = [], _trials._trained
 

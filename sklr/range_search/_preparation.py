@@ -105,6 +105,9 @@ class Prepared:
         Steps of a whole training on the training rows, which are fewer if the net has no split.
     schedule : schedule callback or None
         What the rate is found for, if it has a peak to set; None is a constant rate.
+    shuffles_ramps : bool
+        Whether ramps are shuffled though trainings are not: else all ramps of a net that begins
+        with given weights would be the same.
     adapted : dict
         Parameters with which the net takes the data.
     reference_lr : float
@@ -119,6 +122,7 @@ class Prepared:
     training_steps: int | None
     trial_steps: int | None
     schedule: ScheduleCallback | None
+    shuffles_ramps: bool
     adapted: dict[str, Any]
     reference_lr: float
     preprocessing: Any
@@ -190,6 +194,7 @@ def prepare(request: Request, seed: int, split: int = 0) -> tuple[Prepared, Trai
         steps,
         trial_steps,
         peaking_schedule(target),
+        _has_no_order(request),
         dry.params,
         dry.reference_lr,
         shell,
@@ -291,11 +296,13 @@ def _silent_net(request: Request, dry: DryRun, holdout: Holdout, weights: Any) -
     silent.set_params(train_split=split, **dry.params)
     if weights is not None:
         set_relative_weights(silent, weights)
-    ordered = any(hasattr(net, f"iterator_train__{name}") for name in ORDER)
-    if not ordered and not isinstance(request.X, IterableDataset):
-        # Else all ramps of a net that begins with given weights would be the same.
-        silent.set_params(iterator_train__shuffle=True)
     return silent
+
+
+def _has_no_order(request: Request) -> bool:
+    """Return whether the net leaves it to the DataLoader in which order samples come."""
+    ordered = any(hasattr(request.target.net, f"iterator_train__{name}") for name in ORDER)
+    return not ordered and not isinstance(request.X, IterableDataset)
 
 
 def _evaluation(

@@ -321,6 +321,8 @@ def run_ramp(
         net.callbacks = [*(net.callbacks or []), *scores, (FINDER, clone(finder, safe=False))]
         # However short the data, this many epochs hold the ramp, which ends them itself.
         net.set_params(max_epochs=finder.n_steps)
+        if prepared.shuffles_ramps:
+            net.set_params(iterator_train__shuffle=True)
         with _broadcast_loss_raises():
             fit_net(net, data.X, data.y, **prepared.fit_params)
     callbacks = dict(net.callbacks_)
