@@ -13,10 +13,13 @@ MINI_BATCHES = "mini-batches of repeated samples are others than of weighted one
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
 @parametrize_with_checks(
     [
-        SnapshotEnsemble(lazy_classifier().set_params(lr=0.1), n_snapshots=2),
+        SnapshotEnsemble(
+            lazy_classifier().set_params(lr=0.1, batch_size=10, max_epochs=20), n_snapshots=2
+        ),
         # Adam does not diverge on the checks' unscaled data.
         SnapshotEnsembleRegressor(
-            lazy_regressor().set_params(optimizer=Adam, lr=0.1, max_epochs=20), n_snapshots=2
+            lazy_regressor().set_params(optimizer=Adam, lr=0.1, batch_size=10, max_epochs=20),
+            n_snapshots=2,
         ),
     ],
     expected_failed_checks=lambda estimator: {

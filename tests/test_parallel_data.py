@@ -26,6 +26,8 @@ def estimators(**params):
 
 @pytest.mark.parametrize("estimator", list(estimators()), ids=lambda e: type(e).__name__)
 @pytest.mark.filterwarnings("ignore:The last")
+# The labels are random.
+@pytest.mark.filterwarnings("ignore:None of the")
 def test_what_goes_to_a_worker_beside_the_data_is_small(estimator, monkeypatch):
     run, calls = _parallel.Tasks.run, []
 
@@ -46,6 +48,7 @@ def test_what_goes_to_a_worker_beside_the_data_is_small(estimator, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The last")
+@pytest.mark.filterwarnings("ignore:None of the")
 def test_dask_sends_the_data_once_to_each_worker(monkeypatch):
     distributed = pytest.importorskip("distributed", reason="dask's cluster is an extra")
     dask = pytest.importorskip("dask", reason="it comes with it")

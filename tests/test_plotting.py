@@ -429,7 +429,12 @@ def made_up_search(**changes):
         "suggestion_": SimpleNamespace(
             **MARKS, interval=(0.05, 0.3), status="no_divergence", message="What happened."
         ),
-        "trials_": dict(zip(("lr", "loss", "steps"), map(np.array, TRIALS), strict=True)),
+        # A trial of another schedule is no point of the same curve, and not drawn.
+        "trials_": {
+            name: np.array([*values, 1.0])
+            for name, values in zip(("lr", "loss", "steps"), TRIALS, strict=True)
+        }
+        | {"schedule": np.array(["Constant"] * len(TRIALS[0]) + ["OneCycle"])},
         "phases_": (1e-3, math.nan),
         "scale": "log",
         "scoring": None,
@@ -470,7 +475,7 @@ def test_from_search_without_an_answer_marks_nothing():
     suggestion = SimpleNamespace(
         **unknown, interval=(0.1, 0.2), status="flat", message="Raise max_lr."
     )
-    nothing = {"lr": np.array([]), "loss": np.array([]), "steps": np.array([], dtype=int)}
+    nothing = {name: np.array([]) for name in ("lr", "loss", "steps", "schedule")}
     display = LRRangeDisplay.from_search(
         made_up_search(suggestion_=suggestion, trials_=nothing, phases_=(math.nan, math.nan))
     ).plot()
@@ -503,6 +508,7 @@ def test_from_search_with_scores_draws_them_upwards(scoring, name):
     scores = np.concatenate([score, score, score, np.where(LRS > 5, np.nan, score)])
     search.results_["score"] = scores
     trials = {"lr": np.array([0.2, 0.1, 0.4]), "steps": np.array([9, 9, 5])}
+    trials["schedule"] = np.array(["Constant"] * 3)
     search.trials_ = trials | {"score": np.array([0.7, 0.6, -math.inf])}
     display = LRRangeDisplay.from_search(search).plot()
     np.testing.assert_array_equal(display.losses, score)

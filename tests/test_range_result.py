@@ -40,7 +40,7 @@ def test_constant_rate_and_peak_of_a_cycle(constant, peak, expected):
 
 
 def test_what_was_tried_is_said():
-    trials = [Trial(lr, split, steps=9, losses=[1.0]) for lr in (0.1, 1, 10) for split in (0, 1)]
+    trials = [Trial(lr, split, steps=9, losses=[lr]) for lr in (0.1, 1, 10) for split in (0, 1)]
     found = verified(trials, are_whole=True, n_splits=2, peak=around(0.1))
     words = "It fell. Whole trainings at 3 rates, the best on 2 splits, did best around 0.1."
     assert found.finding == words

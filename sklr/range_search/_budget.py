@@ -22,8 +22,8 @@ of four, and trials gain more from the rest."""
 SURVIVORS = (8, 4, 2)
 """Candidates that are trained in each rung of short trials (successive halving)."""
 RUNGS = (0.042, 0.102, 0.297)
-"""Steps that a candidate has had after each rung, as parts of what is left for all trials: they
-add up to the whole, since each rung only goes on from the one before."""
+"""Steps that a candidate has had after each rung, as parts of what is left for all trials. In all
+that is nearly the whole, since each rung only goes on from the one before."""
 MIN_FIRST_RUNG = 10
 """Fewer steps in the first rung than this say nothing of a candidate."""
 
@@ -111,8 +111,8 @@ def share(
     steps = allowed_steps(training_steps, budget)
     for_ramps = int(steps * RAMP_SHARE)
     if are_whole(steps - n_steps, training_steps):
-        # A further ramp is worth less than a whole training.
-        for_ramps = min(for_ramps, steps - MIN_WHOLE * training_steps)
+        # A further ramp is worth less than a whole training, and one is always run.
+        for_ramps = max(n_steps, min(for_ramps, steps - MIN_WHOLE * training_steps))
     trials = verify and for_ramps >= n_steps and can_verify(steps - for_ramps, training_steps)
     affordable = (for_ramps if trials else steps) // n_steps
     length = n_steps if affordable else max(MIN_POINTS, steps)

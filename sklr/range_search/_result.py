@@ -147,7 +147,7 @@ def _verified(summary: _curves.CurveSummary, found: Verification) -> _curves.Cur
 def _remedy(summary: _curves.CurveSummary, found: Verification) -> str:
     """Return what to do: a range that ends too early is none if trials found the best rate."""
     if found.is_open:
-        return "Raise budget for more: the best rate that was tried is the lowest or the highest."
+        return "Raise budget for more: not all rates next to the best were tried."
     return "" if found.are_whole else summary.remedy
 
 

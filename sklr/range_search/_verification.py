@@ -54,7 +54,7 @@ class Verification:
         The constant rate, and the peak of a schedule, that they speak for. With a schedule in the
         net there is no constant rate.
     is_open : bool
-        Whether the best rate is the lowest or highest that was tried, for want of budget.
+        Whether rates next to the best were not tried on all splits, for want of budget.
     training_steps : int
         Steps of the whole training that they stand for.
     """
@@ -148,16 +148,21 @@ def climb(
     if prepared.schedule is not None or left < of_both:
         return _Climb(tasks, request, prepared, data, seeds, left).verify(wanted)
     for_constant = left * _budget.MIN_WHOLE // _budget.MIN_BOTH
-    found = _Climb(tasks, request, prepared, data, seeds, for_constant).verify(wanted)
+    constant = _Climb(tasks, request, prepared, data, seeds, for_constant)
+    # The peak is not theirs to find.
+    constant.averaged = (False,)
+    found = constant.verify(wanted)
     if found.constant is None:
         return found
     cycle = replace(prepared, schedule=OneCycle())
     wanted = [nearest_index(found.constant.lr) + step for step in FIRST_OF_CYCLE]
     peak = _Climb(tasks, request, cycle, data, seeds, left - found.steps).verify(wanted)
-    if peak.peak is None:
-        return found
-    is_open = found.is_open or peak.is_open
-    return replace(found, trials=[*found.trials, *peak.trials], peak=peak.peak, is_open=is_open)
+    return replace(
+        found,
+        trials=[*found.trials, *peak.trials],
+        peak=peak.peak or found.peak,
+        is_open=found.is_open or peak.is_open,
+    )
 
 
 class _Climb:
@@ -185,8 +190,11 @@ class _Climb:
     ) -> None:
         self.tasks, self.request, self.seeds, self.left = tasks, request, seeds, left
         self.schedule = prepared.schedule
-        # Without a schedule the same trainings, at averaged weights, speak for a peak.
-        self.averaged = (False,) if prepared.schedule is not None else (False, True)
+        # Without a schedule the same trainings, at averaged weights, speak for a peak: the best of
+        # both is bracketed.
+        self.averaged: tuple[bool, ...] = (
+            (False,) if prepared.schedule is not None else (False, True)
+        )
         self.splits = [(prepared, data)]
         self.tried: list[dict[int, Trial]] = [{}]
 
@@ -214,7 +222,7 @@ class _Climb:
             are_whole=True,
             n_splits=len(self.tried),
             constant=None if self.schedule is not None else self._estimate(averaged=False),
-            peak=self._estimate(averaged=self.averaged[-1]),
+            peak=self._estimate(averaged=self.schedule is None),
             is_open=not self._is_tried(near),
             training_steps=self._cost(0),
         )
@@ -270,10 +278,7 @@ class _Climb:
         self.left -= sum(trial.steps for trial in done)
         if self.tasks.verbose:
             best = min(done, key=lambda trial: trial.loss)
-            print(
-                f"LRRangeSearch: {name}: of {len(done)} rates {best.lr:.2g} is best, with a loss "
-                f"of {best.loss:.3g}"
-            )
+            print(f"LRRangeSearch: {name}: of {len(done)} rates {best.lr:.2g} is best")
 
     def _common(self) -> list[int]:
         """Return the rates that were tried on all splits."""
