@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,18 @@ N_DRAWS = 10_000
 """Bootstrap samples of an interval."""
 
 
+@cache
+def _truth() -> dict[Key, float]:
+    """Return the losses of all trainings, read once."""
+    return load()
+
+
 def log_losses(task: Task, schedule: str) -> Array:
     """Return the log of the loss of each training: a row a rate of the grid, a column a seed.
 
     A loss worse than an untrained net's counts as that.
     """
-    truth = load()
+    truth = _truth()
     seeds = seeds_of(task)
     losses = np.array([[truth[Key(task.name, schedule, lr, s)] for s in seeds] for lr in LRS])
     return np.log(np.minimum(losses, np.median(losses[:2])))
