@@ -176,9 +176,10 @@ class LRRangeSearch(
     ... )
     >>> search = LRRangeSearch(net, n_repeats=2, random_state=0)
     >>> suggestion = search.fit((X / 16).astype("float32"), y).suggest()
-    >>> suggestion.status
-    'ok'
-    >>> 0.01 < suggestion.lr < 1
+    >>> suggestion.status, suggestion.verified
+    ('ok', True)
+    >>> low, high = suggestion.interval
+    >>> low < suggestion.lr < high
     True
     """
 
