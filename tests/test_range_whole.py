@@ -37,9 +37,6 @@ class Scripted:
         self.loss, self.averaged = loss, averaged or loss
         self.trained = []
 
-    def on(self, parallel):
-        return self
-
     def run(self, name, function, arguments):
         assert function is _trials.run_whole
         done = []

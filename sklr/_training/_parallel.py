@@ -61,10 +61,6 @@ class Tasks:
         self.parallel = parallel
         self.verbose = bool(owner.verbose)
 
-    def on(self, parallel: Any) -> Tasks:
-        """Return the same for tasks that another `joblib.Parallel` runs."""
-        return Tasks(self.owner, self.context, parallel)
-
     def run(
         self,
         name: str,

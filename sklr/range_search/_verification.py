@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from sklearn.utils.parallel import Parallel
 
 from sklr._curves import smooth
 from sklr._training._evaluation import TrainingData
-from sklr._training._parallel import Tasks, sent_once
+from sklr._training._parallel import Tasks
 from sklr.callbacks import OneCycle
 from sklr.range_search import _budget
 from sklr.range_search._budget import Budget
@@ -268,12 +267,7 @@ class _Climb:
         seed = (self.seeds.trials + split) % 2**32
         arguments = [(prepared, grid_rate(index), split, seed, *data) for index in indices]
         name = f"whole trainings, split {split + 1}"
-        if split == 0:
-            done = self.tasks.run(name, run_whole, arguments)
-        else:
-            # Its data may be other arrays than those of the first.
-            with sent_once(data), Parallel(n_jobs=self.tasks.owner.n_jobs) as parallel:
-                done = self.tasks.on(parallel).run(name, run_whole, arguments)
+        done = self.tasks.run(name, run_whole, arguments)
         self.tried[split].update(zip(indices, done, strict=True))
         self.left -= sum(trial.steps for trial in done)
         if self.tasks.verbose:
