@@ -270,7 +270,7 @@ def cost_claims(
     """State what suggestions cost, how far they spread, and how many are verified."""
     costs = [found.cost for found in ours.values()]
     seconds = [found.seconds for found in ours.values()]
-    medians = {name: float(np.nanmedian(spread(values))) for name, values in lrs.items()}
+    medians = {name: _known(np.nanmedian, spread(values)) for name, values in lrs.items()}
     steadiest = min(range_rivals.NAMES, key=medians.__getitem__)
     unverified = sum(not found.verified for found in ours.values())
     median = float(np.median(costs))
@@ -300,13 +300,18 @@ def cost_claims(
     ]
 
 
+def _known(statistic: Callable[[Array], Any], values: Array) -> float:
+    """Return a statistic of what is no NaN, infinite if that is nothing."""
+    return float(statistic(values)) if np.isfinite(values).any() else np.inf
+
+
 def spread_row(finder: str, lrs: Array) -> tuple[str, ...]:
     """Return a finder's spread over random states, and how often it had no answer."""
     spreads = spread(lrs)
     return (
         finder,
-        f"{np.nanmedian(spreads):.2f}",
-        f"{np.nanmax(spreads):.2f}",
+        f"{_known(np.nanmedian, spreads):.2f}",
+        f"{_known(np.nanmax, spreads):.2f}",
         f"{np.isnan(lrs).sum()} of {lrs.size}",
     )
 
