@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sklr import _curves
+from sklr import _curves, _ramp
 from sklr._module_state import load_module_state, module_state
 from sklr._param_groups import (
     Groups,
@@ -191,8 +190,8 @@ class RangeTestLR:
 
     Nothing is hooked into the optimizer. What `restore` needs is copied to the CPU's memory when
     the test is made: one copy of the module (of the optimizer's parameters if there is no
-    `module`), and of the optimizer's state and gradients if it has any by then. Random generators
-    and data loaders are not restored.
+    `module`), and of the optimizer's state and gradients if it has any by then. Random generators,
+    data loaders and the module's training mode are not restored.
 
     Parameters
     ----------
@@ -273,7 +272,7 @@ class RangeTestLR:
         self._check_parts()
         check_integer(self, "n_steps", n_steps, at_least=_curves.MIN_POINTS)
         with in_name_of(self):
-            self._ramp = RangeTest(min_lr=min_lr, max_lr=max_lr, n_steps=n_steps, scale=scale)
+            self._value = RangeTest(min_lr=min_lr, max_lr=max_lr, n_steps=n_steps, scale=scale)
         groups = optimizer.param_groups
         rates = initial_rates(groups)
         reference = guessed_reference(rates, float(optimizer.defaults.get("lr", 0.0)))
@@ -287,7 +286,7 @@ class RangeTestLR:
         self.losses_: list[float] = []
         self.ended_: str | None = None
         self._start = _Start(optimizer, module)
-        self._set_rate(self._ramp(0))
+        self._set_rate(self._value(0))
 
     def step(self, loss: torch.Tensor | float) -> bool:
         """Record the loss of the current rate, set the next one, and return whether to stop.
@@ -312,9 +311,10 @@ class RangeTestLR:
         """
         value = self._check_loss(loss)
         if self.ended_ is not None or self._restored:
+            ended = _ramp.ending_in_words(self.ended_, len(self.lrs_))
             requirement = (
-                f"be given before the end of the ramp ({self._ending()}): for another one, make a "
-                "new RangeTestLR"
+                f"be given before the end of the ramp ({ended}): for another one, make a new "
+                "RangeTestLR"
             )
             raise ParameterValueError(self, "loss", requirement, value)
         if len(self.optimizer.param_groups) != len(self._ratios):
@@ -323,20 +323,18 @@ class RangeTestLR:
             raise ParameterValueError(self, "optimizer", requirement, found)
         self.lrs_.append(self._lr)
         self.losses_.append(value)
-        if not math.isfinite(value):
-            self.ended_ = "not finite"
-        elif self._monitor.update(value):
-            self.ended_ = "diverged"
-        elif len(self.lrs_) == self.n_steps:
-            self.ended_ = "complete"
-        else:
-            self._set_rate(self._ramp(len(self.lrs_)))
+        n_done = len(self.lrs_)
+        self.ended_ = _ramp.ending(value, self._monitor, is_last=n_done == self.n_steps)
+        if self.ended_ is None:
+            self._set_rate(self._value(n_done))
         return self.ended_ is not None
 
     @property
     def status(self) -> str | None:
         """The outcome so far, one of those of `LRSuggestion`; None before the first step."""
-        return _curves.summarize(self._curve()).status if self.losses_ else None
+        if not self.losses_:
+            return None
+        return _curves.summarize(_ramp.curve_of(self.lrs_, self.losses_)).status
 
     def suggest(self) -> float:
         """Return the rate that this one ramp suggests for a constant rate.
@@ -351,10 +349,8 @@ class RangeTestLR:
         RangeTestError
             If the ramp has no answer, such as one that shows no fall of the loss.
         """
-        summary = _curves.summarize(self._curve())
-        if summary.status not in _curves.ANSWERED:
-            raise _curves.RangeTestError(f"{summary.status}: {summary.message}")
-        return summary.lr
+        self._check_begun()
+        return _ramp.suggested_lr(_ramp.curve_of(self.lrs_, self.losses_))
 
     def plot(self, ax: Any = None) -> LRRangeDisplay:
         """Draw the loss of each rate, with the suggested rate if there is one.
@@ -374,21 +370,8 @@ class RangeTestLR:
         RangeTestError
             Before the first step.
         """
-        curve = self._curve()
-        summary = _curves.summarize(curve)
-        answered = math.isfinite(summary.lr)
-        answer = f", lr = {summary.lr:.2g}" if answered else ""
-        display = LRRangeDisplay(
-            lrs=curve.lrs,
-            losses=curve.loss,
-            repeats=[(self.lrs_, self.losses_)],
-            marks={"lr": summary.lr} if answered else {},
-            scale=self.scale,
-            phases=(summary.descent_lr, summary.divergence_lr),
-            title=f"ramp of the learning rate: {self._ending()}{answer}",
-            message=None if answered else summary.message,
-        )
-        return display.plot(ax=ax)
+        self._check_begun()
+        return _ramp.draw(self.lrs_, self.losses_, self.ended_, self.scale, ax)
 
     def restore(self) -> None:
         """Put module and optimizer back to what they were when the test was made, bit for bit.
@@ -454,20 +437,12 @@ class RangeTestLR:
         self._write(rate)
         self._lr = rate
 
-    def _ending(self) -> str:
-        """Return in words how the ramp ended."""
-        words = {None: "cut short", "not finite": "loss not finite"}
-        how = words.get(self.ended_, self.ended_)
-        return f"{how} after {len(self.lrs_)} steps"
-
-    def _curve(self) -> _curves.Curve:
+    def _check_begun(self) -> None:
         if not self.losses_:
             raise _curves.RangeTestError(
                 "This RangeTestLR has seen no loss yet: call step(loss) after each step of the "
                 "optimizer."
             )
-        lrs = torch.tensor(self.lrs_, dtype=torch.float64).numpy()
-        return _curves.average(lrs, [self.losses_])
 
 
 class _Start:

@@ -11,7 +11,7 @@ import numpy as np
 from skorch import NeuralNet
 from skorch.exceptions import NotInitializedError
 
-from sklr import _curves
+from sklr import _curves, _ramp
 from sklr._validation import ParameterValueError, check_integer, check_option, in_name_of
 from sklr.callbacks._base import ScheduleCallback
 from sklr.callbacks._guard import guard_steps
@@ -156,12 +156,8 @@ class LRFinder(ScheduleCallback):
             return
         loss = sum(self.step_losses_) / len(self.step_losses_)
         self.step_losses_ = []
-        if not math.isfinite(loss):
-            self.ended_ = "not finite"
-        elif self.monitor_.update(loss):
-            self.ended_ = "diverged"
-        elif len(self.lrs_) + 1 == self.n_steps:
-            self.ended_ = "complete"
+        is_last = len(self.lrs_) + 1 == self.n_steps
+        self.ended_ = _ramp.ending(loss, self.monitor_, is_last)
         self._note(run.lr, loss)
 
     def _diverge(self, net: weakref.ref[NeuralNet], error: Exception) -> None:
@@ -201,10 +197,8 @@ class LRFinder(ScheduleCallback):
         NotFittedError
             Before fit.
         """
-        summary = _curves.summarize(self._curve())
-        if summary.status not in _curves.ANSWERED:
-            raise _curves.RangeTestError(f"{summary.status}: {summary.message}")
-        return summary.lr
+        self._check_begun()
+        return _ramp.suggested_lr(_ramp.curve_of(self.lrs_, self.losses_))
 
     def plot(  # type: ignore[override]  # what was measured, not a plan
         self, ax: Any = None, *, kind: str = "loss"
@@ -232,30 +226,17 @@ class LRFinder(ScheduleCallback):
             Before fit.
         """
         check_option(self, "kind", kind, KINDS)
-        curve = self._curve()
-        return self._plot_rate(ax) if kind == "rate" else self._plot_loss(curve, ax)
-
-    def _plot_loss(self, curve: _curves.Curve, ax: Any) -> LRRangeDisplay:
-        summary = _curves.summarize(curve)
-        answered = math.isfinite(summary.lr)
-        answer = f", lr = {summary.lr:.2g}" if answered else ""
-        display = LRRangeDisplay(
-            lrs=curve.lrs,
-            losses=curve.loss,
-            repeats=[(self.lrs_, self.losses_)],
-            marks={"lr": summary.lr} if answered else {},
-            scale=self.scale,
-            phases=(summary.descent_lr, summary.divergence_lr),
-            title=f"ramp of the learning rate: {self._ending()}{answer}",
-            message=None if answered else summary.message,
-        )
-        return display.plot(ax=ax)
+        self._check_begun()
+        if kind == "rate":
+            return self._plot_rate(ax)
+        return _ramp.draw(self.lrs_, self.losses_, self.ended_, self.scale, ax)
 
     def _plot_rate(self, ax: Any) -> ScheduleDisplay:
         display = ScheduleDisplay(steps=np.arange(len(self.lrs_)), rates=self.lrs_)
         ax = display.plot(ax=ax).ax_
         if self.lrs_:
-            ax.plot(len(self.lrs_) - 1, self.lrs_[-1], "o", color="C3", label=self._ending())
+            ended = _ramp.ending_in_words(self.ended_, len(self.lrs_))
+            ax.plot(len(self.lrs_) - 1, self.lrs_[-1], "o", color="C3", label=ended)
             ax.legend(loc="best")
         if self.scale == "log":
             ax.set_yscale("log")
@@ -263,20 +244,13 @@ class LRFinder(ScheduleCallback):
         ax.set_xlabel("iteration (training batch)")
         return display
 
-    def _ending(self) -> str:
-        """Return in words how the ramp ended."""
-        words = {None: "cut short", "not finite": "loss not finite", "raised": "exception"}
-        how = words.get(self.ended_, self.ended_)
-        return f"{how} after {len(self.lrs_)} steps"
-
     def _too_long(self, net: NeuralNet, planned: int) -> ParameterValueError:
         requirement = f"be at most {planned}, the training batches of max_epochs={net.max_epochs}"
         return ParameterValueError(self, "n_steps", requirement, self.n_steps)
 
-    def _curve(self) -> _curves.Curve:
+    def _check_begun(self) -> None:
         if not hasattr(self, "losses_"):
             raise NotInitializedError("This LRFinder has seen no training yet: fit its net first.")
-        return _curves.average(np.array(self.lrs_), [self.losses_])
 
     def _value(self, plan: Plan) -> RangeTest:
         return self.ramp()
