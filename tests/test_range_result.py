@@ -1,6 +1,7 @@
 """From curve and trials to the suggestion: in closed form."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,21 +58,39 @@ def test_whole_trainings_need_no_wider_range_and_open_ones_more_budget():
 
 
 def test_a_loss_that_turns_up_lowers_the_constant_rate_and_says_so():
-    class Net:
-        training_steps = 1_000
-
     best = Trial(1.0, steps=280, losses=TURNING)
     other = Trial(0.1, steps=280, losses=[9.0] * 14)
-    found = _verification._constant([other, best], best, Net)
+    part = _verification.horizon(best, 1_000)
+    found = _verification._constant([other, best], best, part)
     lr = 10**-0.1 * math.sqrt(80 / 1_000)
     assert found.lr == pytest.approx(lr)
     # What is left open around the best rate is lowered with it.
     half = 10 ** (1 / 6)
     assert found.interval == pytest.approx((lr / half, lr * half), rel=1e-6)
-    said = verified([best], constant=found, peak=around(1.0), training_steps=1_000).finding
-    assert "turned upwards" in said
-    falling = _verification._constant([other, best], Trial(1.0, steps=280, losses=FALLING), Net)
-    assert falling.lr == pytest.approx(10**-0.1)
+    for is_lowered in (True, False):
+        said = verified([best], constant=found, peak=around(1.0), is_lowered=is_lowered).finding
+        assert ("turned upwards" in said) == is_lowered
+    falling = Trial(1.0, steps=280, losses=FALLING)
+    part = _verification.horizon(falling, 1_000)
+    assert _verification._constant([other, falling], falling, part).lr == pytest.approx(10**-0.1)
+
+
+@pytest.mark.parametrize(("losses", "is_lowered"), [(FALLING, False), (TURNING, True)])
+def test_a_verification_says_whether_it_lowered_the_constant_rate(losses, is_lowered):
+    class Tasks:
+        verbose = False
+
+        def run(self, name, function, arguments):
+            return [
+                Trial(trial.lr, steps=280, losses=losses, averaged_loss=1.0)
+                for _, trial, *_ in arguments
+            ]
+
+    prepared = SimpleNamespace(schedule=None, training_steps=1_000)
+    found = _verification.halve(Tasks(), prepared, (), 1.0, [(2, 280)], 0)
+    assert found.is_lowered == is_lowered
+    prepared.schedule = "some"
+    assert not _verification.halve(Tasks(), prepared, (), 1.0, [(2, 280)], 0).is_lowered
 
 
 def test_trials_that_all_diverge_are_no_answer():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,43 @@ def _cannot_split(net: NeuralNet, error: ValueError) -> ParameterValueError:
     return ParameterValueError(net, "train_split", requirement, got)
 
 
-def random_holdout(net: NeuralNet, X: Any, y: Any, *, seed: int) -> Holdout:
+def further_holdout(
+    net: NeuralNet,
+    X: Any,
+    y: Any,
+    own: Holdout,
+    fit_params: Mapping[str, Any] | None = None,
+    *,
+    seed: int,
+) -> Holdout:
+    """Split anew, in the way of the net's own split.
+
+    Parameters
+    ----------
+    net, X, y, fit_params
+        As in `own_holdout`.
+    own : Holdout
+        The net's own split.
+    seed : int
+        Says which rows, if the split draws them.
+
+    Returns
+    -------
+    Holdout
+        Random rows, as many, if skorch splits by a number of folds or a part; else what the split
+        gives if it is asked again, which may be the same rows.
+    """
+    split = net.train_split
+    is_number = isinstance(split, ValidSplit) and isinstance(split.cv, Number)
+    if is_number and own.train_rows is not None:
+        return random_holdout(net, X, y, seed=seed, n_train=len(own.train_rows))
+    # It may keep groups or times apart.
+    return own_holdout(net, X, y, fit_params, seed=seed)
+
+
+def random_holdout(
+    net: NeuralNet, X: Any, y: Any, *, seed: int, n_train: int | None = None
+) -> Holdout:
     """Keep a random fifth for validation, stratified by the labels if each has enough samples.
 
     The training rows never end in a batch of one sample, in which BatchNorm cannot normalize, and
@@ -189,6 +226,8 @@ def random_holdout(net: NeuralNet, X: Any, y: Any, *, seed: int) -> Holdout:
         The data.
     seed : int
         Says which rows.
+    n_train : int, default=None
+        Number of training rows; None is four fifths, or close to it.
 
     Returns
     -------
@@ -198,7 +237,9 @@ def random_holdout(net: NeuralNet, X: Any, y: Any, *, seed: int) -> Holdout:
     if isinstance(X, IterableDataset):
         return Holdout()
     n = n_samples(X)
-    n_valid = n - _trainable(net, n - round(n * VALIDATION_PART), n)
+    if n_train is None:
+        n_train = _trainable(net, n - round(n * VALIDATION_PART), n)
+    n_valid = n - n_train
     if n_valid < 1 or n_valid == n:
         return Holdout()
     whole = Dataset(np.arange(n), None)

@@ -63,7 +63,7 @@ class Budget:
     message: str
 
     def left(self, spent: int) -> int:
-        """Return how many steps are left."""
+        """Return how many steps are left for trials; none if the training has no known length."""
         return 0 if self.steps is None else self.steps - spent
 
 

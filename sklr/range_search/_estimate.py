@@ -17,11 +17,11 @@ TEMPERATURE = 0.05
 """A rate whose loss is so far above the least, relatively, counts 1/e as much. Rates nearer than
 that differ by noise, and their mean varies less from search to search than the best of them."""
 OPEN = 2 * TEMPERATURE
-"""Losses up to this far above the least leave a rate open."""
+"""A rate whose loss is up to this far above the least, relatively, may be the best one."""
 TINY = 1e-12
 """In the place of a least loss of 0."""
 GOOD = 0.05
-"""Losses up to this far above the least are as good."""
+"""A rate whose loss is up to this far above the least, relatively, is as good."""
 
 
 def grid_rate(index: int) -> float:
@@ -43,7 +43,7 @@ class Estimate:
     lr : float
         Mean of the rates that were tried, on the log scale, those of less loss counting for more.
     interval : tuple of (float, float)
-        The rates that are left open.
+        The rates between which the best one may lie.
     good_range : tuple of (float, float)
         The rates around the best between which the loss is as good, within `GOOD` of the least;
         between rates that were tried it is interpolated.
@@ -93,9 +93,9 @@ def estimate(lrs: npt.ArrayLike, losses: npt.ArrayLike) -> Estimate | None:
     weights = np.exp(-excess / TEMPERATURE)
     mean = float(np.average(rates, weights=weights))
     half_step = 0.5 / PER_DECADE
-    left_open = rates[excess <= OPEN]
+    candidates = rates[excess <= OPEN]
     # The best rate may lie anywhere between those that were tried.
-    interval = (float(left_open[0]) - half_step, float(left_open[-1]) + half_step)
+    interval = (float(candidates[0]) - half_step, float(candidates[-1]) + half_step)
     good = _good_range(rates, excess)
     return Estimate(
         float(10**mean),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from sklearn.base import clone
 from sklearn.utils import assert_all_finite
 from sklearn.utils.metadata_routing import get_routing_for_object
 from skorch import NeuralNet
-from skorch.dataset import ValidSplit, unpack_data
+from skorch.dataset import unpack_data
 from skorch.utils import data_from_dataset
 from torch.utils.data import IterableDataset
 
@@ -27,7 +26,13 @@ from sklr._training._evaluation import (
     ValidationLoss,
     ValidationScore,
 )
-from sklr._training._holdout import FixedSplit, Holdout, own_holdout, random_holdout
+from sklr._training._holdout import (
+    FixedSplit,
+    Holdout,
+    further_holdout,
+    own_holdout,
+    random_holdout,
+)
 from sklr._training._inputs import take_rows, take_rows_of_params
 from sklr._training._labels import Labels
 from sklr._training._placeholder import NetPlaceholder
@@ -69,8 +74,6 @@ class Request:
         What to judge by in place of the loss.
     score_params : dict
         For the scorer.
-    schedule : schedule callback or None
-        What the rate is asked for, in place of the net's own schedule.
     """
 
     owner: Any
@@ -84,7 +87,6 @@ class Request:
     verify: bool = True
     scorer: Callable[..., float] | None = None
     score_params: dict[str, Any] = field(default_factory=dict)
-    schedule: ScheduleCallback | None = None
 
 
 @dataclass(frozen=True)
@@ -209,22 +211,13 @@ def peaking_schedule(target: Target) -> ScheduleCallback | None:
 
 def _holdout(request: Request, own: Holdout, seed: int, split: int) -> Holdout:
     """Return the rows of a split: the net's own for the first, if it has validation data."""
-    net, seed = request.target.net, (seed + split) % 2**32
+    net, X, y, seed = request.target.net, request.X, request.y, (seed + split) % 2**32
     if own.is_whole:
         wanted = request.verify or request.scorer is not None
-        return random_holdout(net, request.X, request.y, seed=seed) if wanted else own
+        return random_holdout(net, X, y, seed=seed) if wanted else own
     if split == 0:
         return own
-    cv = getattr(net.train_split, "cv", None)
-    if isinstance(net.train_split, ValidSplit) and isinstance(cv, Number):
-        # Folds of rows that are all alike: others do as well, as many as the net's own.
-        other = random_holdout(net, request.X, request.y, seed=seed)
-        if own.train_rows is None or other.train_rows is None:
-            return other
-        rows, n = np.concatenate([other.train_rows, other.valid_rows]), len(own.train_rows)
-        return Holdout(rows[:n], rows[n:])
-    # Another split may keep groups or times apart. If it draws nothing, the weights still differ.
-    return own_holdout(net, request.X, request.y, _params_of_net(request), seed=seed)
+    return further_holdout(net, X, y, own, _params_of_net(request), seed=seed)
 
 
 def fit_preprocessing(request: Request, rows: Any) -> tuple[Any, NetPlaceholder]:

@@ -54,8 +54,8 @@ def refit(request: Request, adapted: dict[str, Any], suggested: dict[str, Any], 
         return _fitted_ensemble(request, best, seed)
     target = find_target(request.owner, best)
     net = target.net.set_params(**adapted)
-    if request.schedule is not None:
-        replace_schedule(net, [("lr", clone(request.schedule, safe=False))])
+    if request.owner.schedule is not None:
+        replace_schedule(net, [("lr", clone(request.owner.schedule, safe=False))])
     X, y, params, shell, placeholder = request.X, request.y, request.fit_params, None, None
     if target.prefix:
         # The preprocessing may train in threads of its own, so the net waits for its turn.

@@ -70,11 +70,11 @@ def check_settings(search: Any) -> Settings:
     n_repeats = check_integer(search, "n_repeats", search.n_repeats, at_least=1)
     for name in ("extend", "verify", "refit"):
         check_flag(search, name, getattr(search, name))
-    budget: float | str = AUTO
-    if not (isinstance(search.budget, str) and search.budget == AUTO):
-        if isinstance(search.budget, str):
-            raise ParameterValueError(search, "budget", "be a number or 'auto'", search.budget)
-        budget = check_number(search, "budget", search.budget, above=0)
+    budget: float | str = search.budget
+    if not isinstance(budget, str):
+        budget = check_number(search, "budget", budget, above=0)
+    elif budget != AUTO:
+        raise ParameterValueError(search, "budget", "be a number or 'auto'", budget)
     check_verbose(search, search.verbose)
     scoring = search.scoring
     if not (scoring is None or isinstance(scoring, str) or callable(scoring)):
@@ -153,7 +153,6 @@ def make_request(search: Any, target: Target, X: Any, y: Any, params: dict[str, 
         verify=search.verify,
         scorer=find_scorer(search),
         score_params=score_params,
-        schedule=search.schedule,
     )
 
 

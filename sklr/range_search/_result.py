@@ -16,7 +16,7 @@ from sklr.range_search._estimate import Estimate
 from sklr.range_search._preparation import Prepared, Request, schedule_params
 from sklr.range_search._ramps import RangeTest
 from sklr.range_search._suggestion import LRSuggestion
-from sklr.range_search._verification import Verification, horizon
+from sklr.range_search._verification import Verification
 
 NOWHERE = (math.nan, math.nan)
 """The range of no answer."""
@@ -29,10 +29,10 @@ HALF_DECADE = 10**0.5
 def make_suggestion(
     target: Target,
     prepared: Prepared,
+    data: TrainingData,
     test: RangeTest,
     found: Verification,
     learned: bool,
-    scale: str,
     notes: str,
     seconds: float,
 ) -> LRSuggestion:
@@ -44,14 +44,14 @@ def make_suggestion(
         The net in the user's estimator.
     prepared : Prepared
         What was trained.
+    data : TrainingData
+        What on.
     test : RangeTest
         The ramps and what they show.
     found : Verification
         What the trials show.
     learned : bool
         Whether trials have an answer if the ramps have none.
-    scale : str
-        Which data to scale; may be empty.
     notes : str
         What was adjusted.
     seconds : float
@@ -70,7 +70,7 @@ def make_suggestion(
     answered = summary.status in _curves.ANSWERED
     # A schedule begins or peaks at a rate that it leaves again.
     lr = summary.lr if prepared.schedule is None else summary.max_lr
-    words = [scale, summary.message, test.message, notes]
+    words = [_what_to_scale(data), summary.message, test.message, notes]
     return LRSuggestion(
         lr=lr if answered else math.nan,
         base_lr=summary.base_lr,
@@ -145,7 +145,7 @@ def _verified(summary: _curves.CurveSummary, found: Verification) -> _curves.Cur
 
 
 def _remedy(summary: _curves.CurveSummary, found: Verification) -> str:
-    """Return what to do: a range that ends too early is none if trials found the best rate."""
+    """Return what to do; whole trainings that found the best rate need no wider range."""
     if found.is_open:
         return "Raise budget for more: not all rates next to the best were tried."
     return "" if found.are_whole else summary.remedy
@@ -155,12 +155,12 @@ def _trials_said(found: Verification) -> str:
     """Return what was tried, in a sentence."""
     best, n_rates = found.trials[0], len({trial.lr for trial in found.trials})
     if n_rates > 1 and len({trial.loss for trial in found.trials}) == 1:
-        return "All trials had the same score, which does not tell rates apart."
+        return "All trials did equally well, which tells no rates apart."
     if found.are_whole:
         splits = f", the best on {found.n_splits} splits," if found.n_splits > 1 else ""
         return f"Whole trainings at {n_rates} rates{splits} did best around {best.lr:.2g}."
     said = f"Of {n_rates} rates tried, {best.lr:.2g} did best"
-    if found.constant is not None and horizon(best, found.training_steps) < 1:
+    if found.is_lowered:
         said += (
             ", until its validation loss turned upwards: lr is lowered for the length of a whole "
             "training"
@@ -219,7 +219,7 @@ def notes_on(
     return " ".join(note for note in notes if note)
 
 
-def what_to_scale(data: TrainingData) -> str:
+def _what_to_scale(data: TrainingData) -> str:
     """Return what to scale, if inputs or targets are so large that no rate suits all weights."""
     remedies = []
     if _is_large(data.X):

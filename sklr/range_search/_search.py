@@ -40,7 +40,7 @@ from sklr.range_search._request import (
     make_request,
     with_schedule,
 )
-from sklr.range_search._result import make_suggestion, notes_on, what_to_scale
+from sklr.range_search._result import make_suggestion, notes_on
 from sklr.range_search._suggestion import LRSuggestion
 from sklr.range_search._trials import have_learned
 from sklr.range_search._verification import Verification, verify
@@ -263,8 +263,10 @@ class LRRangeSearch(
         self._keep(request, prepared, test, found)
         learned = not test.answered and have_learned(prepared, data, found.trials, seeds.trials)
         notes = notes_on(self, request, prepared, data, budget, test, found)
-        words, seconds = (what_to_scale(data), notes), time.perf_counter() - start
-        self.suggestion_ = make_suggestion(target, prepared, test, found, learned, *words, seconds)
+        seconds = time.perf_counter() - start
+        self.suggestion_ = make_suggestion(
+            target, prepared, data, test, found, learned, notes, seconds
+        )
         if self.refit:
             self._refit(context, request, prepared, seeds.refit)
         context.call_on_fit_task_end(estimator=self, X=request.X, y=request.y)

@@ -25,11 +25,11 @@ from sklr.callbacks._guard import guard_steps
 from sklr.range_search._preparation import Prepared, at_rate
 
 LEARNED = 0.2
-"""A net whose validation loss fell by this part has learned something: one that cannot learn comes
-no further than to predicting a mean, or the shares of the classes."""
+"""A net whose validation loss fell by this part has learned something, if only to predict a mean:
+noise alone lowers it by less."""
 LAST_PART = 1 / 20
-"""The loss at the end of a whole training at a constant rate is the mean of three validations, so
-far apart as a part of the training: it varies from step to step."""
+"""At a constant rate the loss varies from step to step. That at the end of a whole training is the
+mean of three validations, each so large a part of the training after the one before."""
 CONSTANT = "Constant"
 """Name of a constant rate among schedules."""
 RATE, VALIDATIONS = "sklr_rate", "sklr_validations"
@@ -111,7 +111,7 @@ class _Validations(Callback):
         return self.done_ >= self.steps_[-1] or math.inf in self.losses_
 
     def _diverge(self, error: Exception) -> None:
-        # Also in the first step: the ramps have shown that the net can make one.
+        # Also in the first step: the ramps have shown that the net can train.
         self.error_ = f"{type(error).__name__}: {error}"
         self.losses_.append(math.inf)
         raise _TrialEnd
@@ -132,7 +132,7 @@ class Trial:
     steps : int
         Training batches so far.
     losses : list of float
-        Validation losses, or minus the scores, so far.
+        Validation losses, or minus the scores, so far; of a whole training only their mean.
     averaged_loss : float
         The last of them at averaged weights; NaN if there is none.
     net : NeuralNet or None
@@ -157,7 +157,7 @@ class Trial:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether it has."""
+        """Whether the training has diverged."""
         return math.inf in self.losses
 
     def value(self, *, averaged: bool) -> float:
@@ -287,7 +287,7 @@ def _trained(
 
 
 def table(trials: Sequence[Trial], *, scored: bool) -> dict[str, npt.NDArray[Any]]:
-    """Return one row a trial, the best first."""
+    """Return one row a trial, in their order."""
     sign, name = (-1, "score") if scored else (1, "loss")
     losses = np.array([trial.loss for trial in trials], dtype=float)
     averaged = np.array([trial.averaged_loss for trial in trials], dtype=float)

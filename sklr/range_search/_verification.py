@@ -44,7 +44,8 @@ class Verification:
     Attributes
     ----------
     trials : list of Trial
-        The best first; empty if nothing was tried.
+        Those at the best rate first, and OneCycle's after those at constant rates; empty if nothing
+        was tried.
     are_whole : bool
         Whether they are whole trainings.
     n_splits : int
@@ -54,8 +55,9 @@ class Verification:
         net there is no constant rate.
     is_open : bool
         Whether rates next to the best were not tried on all splits, for want of budget.
-    training_steps : int
-        Steps of the whole training that they stand for.
+    is_lowered : bool
+        Whether the constant rate is lower than what short trials showed, since the validation loss
+        of the best of them had turned upwards.
     """
 
     trials: list[Trial] = field(default_factory=list)
@@ -64,7 +66,7 @@ class Verification:
     constant: Estimate | None = None
     peak: Estimate | None = None
     is_open: bool = False
-    training_steps: int = 1
+    is_lowered: bool = False
 
     @property
     def steps(self) -> int:
@@ -147,9 +149,7 @@ def climb(
     if prepared.schedule is not None or left < of_both:
         return _Climb(tasks, request, prepared, data, seeds, left).verify(wanted)
     for_constant = left * _budget.MIN_WHOLE // _budget.MIN_BOTH
-    constant = _Climb(tasks, request, prepared, data, seeds, for_constant)
-    # The peak is not theirs to find.
-    constant.averaged = (False,)
+    constant = _Climb(tasks, request, prepared, data, seeds, for_constant, brackets_peak=False)
     found = constant.verify(wanted)
     if found.constant is None:
         return found
@@ -176,6 +176,9 @@ class _Climb:
         As in `verify`.
     left : int
         Steps for all of them.
+    brackets_peak : bool, default=True
+        Whether rates are tried until the best at averaged weights, which speak for a peak, lies
+        between two others too, if trainings are at constant rates.
     """
 
     def __init__(
@@ -186,14 +189,12 @@ class _Climb:
         data: TrainingData,
         seeds: Seeds,
         left: int,
+        *,
+        brackets_peak: bool = True,
     ) -> None:
         self.tasks, self.request, self.seeds, self.left = tasks, request, seeds, left
         self.schedule = prepared.schedule
-        # Without a schedule the same trainings, at averaged weights, speak for a peak: the best of
-        # both is bracketed.
-        self.averaged: tuple[bool, ...] = (
-            (False,) if prepared.schedule is not None else (False, True)
-        )
+        self.averaged = (False, True) if brackets_peak and self.schedule is None else (False,)
         self.splits = [(prepared, data)]
         self.tried: list[dict[int, Trial]] = [{}]
 
@@ -223,7 +224,6 @@ class _Climb:
             constant=None if self.schedule is not None else self._estimate(averaged=False),
             peak=self._estimate(averaged=self.schedule is None),
             is_open=not self._is_tried(near),
-            training_steps=self._cost(0),
         )
 
     def _cost(self, split: int) -> int:
@@ -248,7 +248,7 @@ class _Climb:
         return self._try(near)
 
     def _try(self, indices: Sequence[int]) -> bool:
-        """Train at some rates on all splits that lack them; return whether that was affordable."""
+        """Train at some rates on all splits that lack them; return whether any could be tried."""
         wanted = [[index for index in indices if index not in tried] for tried in self.tried]
         if len(self.splits) == 1:
             # One split alone compares whatever was tried on it.
@@ -286,7 +286,7 @@ class _Climb:
         """Return the best rates, and those next to them."""
         wanted = set()
         for averaged in self.averaged:
-            # Of equal rates the lowest is the safest.
+            # Of rates that did equally well the lowest is the safest.
             best = min(self._common(), key=partial(self._loss, averaged=averaged))
             wanted |= {best - 1, best, best + 1}
         return sorted(wanted)
@@ -317,7 +317,7 @@ def halve(
     rungs : sequence of (int, int)
         Number of candidates of each rung, and the steps that each has had after it.
     seed : int
-        The same for all.
+        The same for all candidates of a rung.
 
     Returns
     -------
@@ -342,12 +342,13 @@ def halve(
     finalists = sorted(going, key=lambda trial: trial.lr)
     averaged = [trial.value(averaged=True) for trial in finalists]
     peak = estimate([trial.lr for trial in finalists], averaged)
-    constant = None if prepared.schedule is not None else _constant(finalists, going[0], prepared)
+    part = horizon(going[0], prepared.training_steps or going[0].steps)
+    is_constant = prepared.schedule is None
     return Verification(
         [*going, *ended],
-        constant=constant,
+        constant=_constant(finalists, going[0], part) if is_constant else None,
         peak=peak,
-        training_steps=prepared.training_steps or going[0].steps,
+        is_lowered=is_constant and part < 1,
     )
 
 
@@ -362,17 +363,17 @@ def validation_steps(last: int) -> tuple[int, ...]:
     return tuple(sorted({math.ceil(last * i / N_VALIDATIONS) for i in range(1, N_VALIDATIONS + 1)}))
 
 
-def _constant(finalists: Sequence[Trial], best: Trial, prepared: Prepared) -> Estimate | None:
+def _constant(finalists: Sequence[Trial], best: Trial, part: float) -> Estimate | None:
     """Return the constant rate for a whole training that short trials speak for.
 
-    If the best one's validation loss has turned upwards, a rate that comes to the turn only at the
-    end of the training is lower in proportion; half of that, on the log scale, is what is lowered,
-    since the loss's least is not known exactly.
+    If the best one's validation loss turned upwards after a part of a whole training, it does so at
+    the end of one at a rate that is lower in proportion. The rate is lowered by the root of that,
+    since noise hides when the loss was least.
     """
     around = estimate([trial.lr for trial in finalists], [trial.loss for trial in finalists])
     if around is None:
         return None
-    lr = best.lr * CAUTION * math.sqrt(horizon(best, prepared.training_steps or best.steps))
+    lr = best.lr * CAUTION * math.sqrt(part)
     factor = lr / around.lr
     low, high = around.interval
     good_low, good_high = around.good_range
