@@ -139,9 +139,7 @@ def curves_of(tasks: Sequence[Task], schedule: str) -> dict[str, Array]:
     return {task.name: log_losses(task, schedule).mean(axis=1) for task in tasks}
 
 
-def compare(
-    kind: str, tasks: Sequence[Task], seeds: range, jobs: int
-) -> tuple[Report, dict[tuple[str, str, int], Found]]:
+def compare(kind: str, tasks: Sequence[Task], seeds: range, jobs: int) -> Report:
     """Compare sklr with all finders on some tasks."""
     schedules = schedules_of(tasks[0])
     ours = over(jobs, find, tasks, schedules, seeds)
@@ -181,7 +179,7 @@ def compare(
             [spread_row(finder, values) for finder, values in lrs.items()],
         ),
     ]
-    return Report(f"Suggestions: {len(tasks)} {kind} test tasks", notes, tables, claims), ours
+    return Report(f"Suggestions: {len(tasks)} {kind} test tasks", notes, tables, claims)
 
 
 def _rate(
@@ -458,7 +456,7 @@ def main() -> None:
             )
         else:
             tasks = long if part == "long" else short
-            reports.append(compare(part, tasks, seeds, arguments.jobs)[0])
+            reports.append(compare(part, tasks, seeds, arguments.jobs))
     claims = [claim for report in reports for claim in report.claims]
     reading = "\n".join(f"- {line}" for line in READING)
     text = "\n\n".join(

@@ -128,8 +128,8 @@ def all_keys() -> list[Key]:
 
 
 def schedules_of(task: Task) -> tuple[str, ...]:
-    """Return the schedules that a task is trained with: short ones with no cycles of snapshots."""
-    return tuple(SCHEDULES)[:2] if task in SHORT else tuple(SCHEDULES)
+    """Return the schedules that a task is trained with."""
+    return ("constant", "1cycle") if task in SHORT else tuple(SCHEDULES)
 
 
 def seeds_of(task: Task) -> tuple[int, ...]:
